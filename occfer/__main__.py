@@ -1,0 +1,3 @@
+from occfer.cli import main
+
+main()

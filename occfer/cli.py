@@ -1,0 +1,151 @@
+"""The command line: ``occfer pretrain``, ``finetune``, ``evaluate``, ``predict``, ``reproduce``.
+
+Every field of a recipe is an option, by its own name; the defaults are those of the tier.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from occfer import recipes
+from occfer.data import load_faces
+from occfer.data.duplicates import drop_leaks
+from occfer.engine.evaluate import evaluate
+from occfer.engine.finetune import finetune
+from occfer.engine.models import load_encoder, load_model, save_model
+from occfer.engine.predict import predict
+from occfer.engine.pretrain import pretrain
+from occfer.engine.records import make_record
+from occfer.experiments import table1
+
+Split = Literal["train", "val", "test"]
+
+
+@dataclass
+class Data:
+    """Where faces come from."""
+
+    data: str = "synthfer"
+    """synthfer, fer2013, ferplus, rafdb, or a folder with one folder per expression."""
+    root: Path | None = None
+    """Where the data set lies; OCCFER_DATA where left out."""
+
+
+@dataclass
+class Pretrain(Data):
+    """Learn an encoder from the faces of the training split, without their labels (OCL)."""
+
+    out: Path = Path("runs/ocl")
+    """Checkpoints, then the finished encoder in OUT/model."""
+    recipe: recipes.PretrainRecipe = recipes.pretraining()
+
+    def run(self) -> None:
+        splits = table1.load_splits(self.data, self.root)
+        pool = drop_leaks(splits.train, splits.validation, splits.test)
+        result = pretrain(pool, self.recipe, run=self.out)
+        folder = save_model(result.encoder, self.recipe, self.out / "model")
+        record = make_record(
+            "pretrain", self.out.name, recipes.as_dict(self.recipe), {"pool": pool.describe()},
+            result.history, result.seconds,
+        )
+        print(f"encoder: {folder}\nrecord: {record.save(self.out)}")
+
+
+@dataclass
+class Finetune(Data):
+    """Train a classifier on the training split; the validation split chooses the epoch."""
+
+    encoder: Path | None = None
+    """Folder of a pre-trained encoder, such as runs/ocl/model."""
+    out: Path = Path("runs/classifier")
+    """Checkpoints, then the finished network in OUT/model."""
+    recipe: recipes.FinetuneRecipe = recipes.finetuning()
+
+    def run(self) -> None:
+        train, validation = (load_faces(self.data, s, self.root) for s in ("train", "val"))
+        encoder = None if self.encoder is None else load_encoder(self.encoder)
+        result = finetune(train, validation, self.recipe, encoder, run=self.out)
+        folder = save_model(result.model, self.recipe, self.out / "model")
+        record = make_record(
+            "finetune", self.out.name, recipes.as_dict(self.recipe),
+            {"train": train.describe(), "validation": validation.describe()},
+            result.history, result.seconds, evaluate(result.model, validation),
+            scored="validation", best_epoch=result.best_epoch,
+        )
+        print(f"model: {folder}\nrecord: {record.save(self.out)}")
+
+
+@dataclass
+class Evaluate(Data):
+    """Score a network on one split."""
+
+    model: Path = Path("runs/classifier/model")
+    split: Split = "test"
+    predictions: Path | None = None
+    """Also write what the network said of every face to this .npz file."""
+
+    def run(self) -> None:
+        found = evaluate(load_model(self.model), load_faces(self.data, self.split, self.root))
+        if self.predictions is not None:
+            found.save(self.predictions)
+        print(json.dumps(found.metrics(), indent=1))
+
+
+@dataclass
+class Predict:
+    """Name the expression on pictures of faces that are cut out already."""
+
+    pictures: tyro.conf.Positional[tuple[Path, ...]]
+    model: Path = Path("runs/classifier/model")
+
+    def run(self) -> None:
+        network = load_model(self.model)
+        for path in self.pictures:
+            found = predict(network, path)
+            probability = found.probabilities[0].max().item()
+            print(f"{path}\t{found.emotions[0]}\t{probability:.3f}")
+
+
+@dataclass
+class Reproduce(Data):
+    """Run what is still missing of Table 1, seed after seed, and record it."""
+
+    table: tyro.conf.Positional[Literal["table1"]] = "table1"
+    tier: recipes.Tier = recipes.TIER
+    seeds: int = 1
+    rows: tuple[str, ...] = tuple(recipes.TABLE1_ROWS)
+    results: Path = table1.RESULTS
+    runs: Path = Path("runs")
+
+    def run(self) -> None:
+        records = table1.reproduce(
+            self.data, self.tier, self.seeds, self.rows, self.root, self.results, self.runs
+        )
+        for record in records:
+            low, high = record.metrics["accuracy_interval_95"]
+            print(f"{record.name}\t{record.metrics['accuracy']:.4f}\t[{low:.4f}, {high:.4f}]")
+
+
+Command = (
+    Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
+    | Annotated[Finetune, tyro.conf.subcommand("finetune")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Predict, tyro.conf.subcommand("predict")]
+    | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of ``occfer`` and ``python -m occfer``; errors are one sentence, not a trace."""
+    command = tyro.cli(Command, args=arguments, prog="occfer", description=__doc__)
+    try:
+        command.run()
+    except (ValueError, OSError, FloatingPointError) as error:
+        sys.exit(f"occfer: {error}")
+    except KeyboardInterrupt as stop:
+        sys.exit(f"occfer: {stop or 'stopped'}")

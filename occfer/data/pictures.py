@@ -1,0 +1,75 @@
+"""From the bytes of one picture to pixels, refusing what is broken, huge or no picture."""
+
+from io import BytesIO
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+Mode = Literal["L", "RGB"]
+
+MAX_PIXELS = 50_000_000
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+# Named one by one: Pillow also knows formats that start other programs or hold scripts.
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+
+
+class BadPicture(ValueError):
+    """Bytes that are no picture, a broken one, or one of unexpected size."""
+
+
+def decode(
+    content: bytes,
+    name: str,
+    mode: Mode,
+    size: tuple[int, int] | None = None,
+    resize: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> UInt8[np.ndarray, "height width *rgb"]:
+    """The pixels of one picture, turned as its EXIF data says.
+
+    Args:
+        content: the file; its format is decided by these bytes, never by a name.
+        name: what error messages call it.
+        mode: grey ``"L"`` ([H, W]) or ``"RGB"`` ([H, W, 3]); transparency is dropped.
+        size: height and width the picture must have.
+        resize: bring other sizes to ``size`` (area-weighted bilinear) instead of refusing them.
+        max_pixels: larger pictures are refused before any pixel is decoded.
+
+    Raises:
+        BadPicture: the bytes are no picture in one of ``FORMATS``, a broken one, or one of
+            another or an excessive size; the message starts with ``name``.
+    """
+    try:
+        with Image.open(BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > max_pixels:
+                raise ValueError(f"it has {image.width} x {image.height} pixels, too many")
+            upright = ImageOps.exif_transpose(_eight_bits(image)).convert(mode)
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,  # Pillow's word for a broken PNG
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,  # where warnings are errors
+    ) as error:
+        raise BadPicture(
+            f"{name} cannot be read as a picture ({error}); replace or remove it."
+        ) from error
+    if size is not None and (upright.height, upright.width) != size:
+        if not resize:
+            raise BadPicture(
+                f"{name} must be {size[0]} x {size[1]} pixels high and wide, got "
+                f"{upright.height} x {upright.width}; replace or remove it."
+            )
+        upright = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(upright)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Sixteen-bit grey scaled to eight, since Pillow's own conversion cuts off at 255."""
+    if not image.mode.startswith("I"):
+        return image
+    scaled = Image.fromarray((np.asarray(image, dtype=np.float64) / 257).round().astype(np.uint8))
+    scaled.info.update(image.info)
+    return scaled

@@ -1,0 +1,1 @@
+"""Training, scoring and keeping what came out (§3.2)."""

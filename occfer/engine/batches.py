@@ -1,0 +1,36 @@
+"""The way of faces into a training step: a fresh order each epoch, whole batches at a time."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from occfer.randomness import generator_for
+
+# Places in a run that draw from generators of their own; see ``generator_for``.
+ORDER, VIEWS = 1, 2
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """The order in which epoch ``epoch`` visits ``count`` faces; the same whenever asked."""
+    return torch.randperm(count, generator=generator_for(seed, ORDER, epoch))
+
+
+def epoch_batches(
+    count: int, batch_size: int, seed: int, epoch: int, first: int = 0
+) -> Iterator[tuple[int, Tensor]]:
+    """(step, indices) of every batch of an epoch from step ``first`` on.
+
+    The last batch may be short; a batch of one face joins the batch before it, because batch
+    normalisation cannot see a spread in it.
+    """
+    batches = list(epoch_order(count, seed, epoch).split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    yield from list(enumerate(batches))[first:]
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """How many batches :func:`epoch_batches` yields."""
+    full, rest = divmod(count, batch_size)
+    return full + (rest > 1 or not full)

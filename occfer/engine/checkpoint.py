@@ -1,0 +1,181 @@
+"""Checkpoints: safetensors for the numbers, JSON for the words; nothing is unpickled.
+
+A training state is written beside the one before it and becomes valid only when its JSON file,
+which holds the SHA-256 of the tensors, is renamed into place. Whatever is damaged or half
+written is recognised, said, and passed over for the state before.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+KEPT = 2
+
+
+@dataclass
+class Place:
+    """Where a run stands: the next epoch and step, and what it has learnt about itself so far."""
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int | None = None
+    best_accuracy: float = -1.0
+    seconds: float = 0.0
+
+
+class Checkpoints:
+    """The saved states of one run, in one folder.
+
+    Args:
+        folder: of the run; ``None`` saves nothing.
+        recipe: what the run does, as plain JSON values. A folder that holds a run of another
+            recipe is refused rather than mixed up.
+    """
+
+    def __init__(self, folder: str | Path | None, recipe: Mapping[str, Any]):
+        self.folder = None if folder is None else Path(folder)
+        self.recipe = json.loads(json.dumps(recipe))
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        stated = self.folder / "recipe.json"
+        if stated.exists():
+            found = json.loads(stated.read_text())
+            if found != self.recipe:
+                raise ValueError(
+                    f"{self.folder} holds a run of another recipe (differs in "
+                    f"{', '.join(_differences(found, self.recipe))}); choose another folder or "
+                    "delete it."
+                )
+        else:
+            write_atomically(stated, json.dumps(self.recipe, indent=1, sort_keys=True).encode())
+
+    def save(
+        self,
+        place: Place,
+        model: nn.Module,
+        optimizer: Optimizer,
+        best: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Write one more state; the oldest beyond the last two is removed afterwards."""
+        if self.folder is None:
+            return
+        tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
+        tensors |= {f"best.{key}": value for key, value in (best or {}).items()}
+        optimizer_tensors, groups = _flatten_optimizer(optimizer)
+        tensors |= optimizer_tensors
+        number = max((int(path.stem.split("-")[1]) for path in self._states()), default=-1) + 1
+        path = self.folder / f"state-{number:06d}.safetensors"
+        digest = save_tensors(tensors, path)
+        words = {"sha256": digest, "place": vars(place), "param_groups": groups}
+        write_atomically(path.with_suffix(".json"), json.dumps(words).encode())
+        for old in self._states()[:-KEPT]:
+            old.unlink()
+            old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+    def resume(
+        self, model: nn.Module, optimizer: Optimizer
+    ) -> tuple[Place, dict[str, Tensor] | None]:
+        """Load the newest sound state into model and optimiser; a fresh place where none is."""
+        for path in reversed(self._states()):
+            try:
+                words = json.loads(path.read_text())
+                tensors = load_tensors(path.with_suffix(".safetensors"), words["sha256"])
+            except (OSError, ValueError, KeyError, SafetensorError) as damage:
+                warnings.warn(f"{path} is passed over for the state before it: {damage}")
+                continue
+            model.load_state_dict(_under("model.", tensors))
+            optimizer.load_state_dict(_nested_optimizer(tensors, words["param_groups"]))
+            return Place(**words["place"]), _under("best.", tensors) or None
+        return Place(), None
+
+    def _states(self) -> list[Path]:
+        return sorted(self.folder.glob("state-*.json")) if self.folder else []
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict | None = None) -> str:
+    """Write a safetensors file atomically; returns its SHA-256."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    whole = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    try:
+        save_file(whole, draft, metadata)
+        digest = file_sha256(draft)
+        _flush(draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return digest
+
+
+def load_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Read a safetensors file after comparing its hash."""
+    found = file_sha256(path)
+    if found != sha256:
+        raise ValueError(f"{path} should have SHA-256 {sha256[:12]}…, has {found[:12]}….")
+    return load_file(path)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file by new content; a reader sees the old or the new one, never a part."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(content)
+        _flush(draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        key.removeprefix(prefix): value
+        for key, value in tensors.items()
+        if key.startswith(prefix)
+    }
+
+
+def _flatten_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    state = optimizer.state_dict()
+    tensors = {
+        f"optimizer.{parameter}.{name}": torch.as_tensor(value)
+        for parameter, values in state["state"].items()
+        for name, value in values.items()
+        if value is not None
+    }
+    return tensors, state["param_groups"]
+
+
+def _nested_optimizer(tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]) -> dict:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in _under("optimizer.", tensors).items():
+        parameter, name = key.split(".", 1)
+        state.setdefault(int(parameter), {})[name] = value
+    return {"state": state, "param_groups": groups}
+
+
+def _differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    return sorted(key for key in found.keys() | asked.keys() if found.get(key) != asked.get(key))

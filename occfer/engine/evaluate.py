@@ -1,0 +1,133 @@
+"""Scoring (§3.3): predictions are kept per face, and every number is computed from them."""
+
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, f1_score
+from torch import nn
+
+from occfer.data.faceset import FaceSet
+from occfer.emotions import EMOTIONS
+from occfer.engine.checkpoint import write_atomically
+from occfer.engine.training import channels_last
+from occfer.views import as_float
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a network said of N faces.
+
+    Args:
+        ids: of the faces.
+        targets: true classes, [N]; −1 where unknown.
+        probabilities: softmax over the seven classes, [N, 7], float32.
+    """
+
+    ids: tuple[str, ...]
+    targets: np.ndarray
+    probabilities: np.ndarray
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The most probable class of each face, [N]."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether each face was recognised, [N]."""
+        return self.labels == self.targets
+
+    @property
+    def accuracy(self) -> float:
+        """Top-1 accuracy in [0, 1]."""
+        return float(self.correct.mean())
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Wilson's interval of the accuracy."""
+        found = binomtest(int(self.correct.sum()), len(self.targets)).proportion_ci(
+            confidence, method="wilson"
+        )
+        return float(found.low), float(found.high)
+
+    def metrics(self) -> dict[str, Any]:
+        """Accuracy and its interval, balanced accuracy, F1 per class, confusion matrix.
+
+        ``confusion[i][j]`` counts faces of class i that were called j.
+        """
+        classes = list(range(len(EMOTIONS)))
+        each = f1_score(self.targets, self.labels, labels=classes, average=None, zero_division=0)
+        confusion = confusion_matrix(self.targets, self.labels, labels=classes)
+        present = confusion.sum(axis=1) > 0
+        recall = confusion.diagonal()[present] / confusion.sum(axis=1)[present]
+        return {
+            "count": len(self.targets),
+            "accuracy": self.accuracy,
+            "accuracy_interval_95": list(self.interval()),
+            "balanced_accuracy": float(recall.mean()),
+            "f1": dict(zip(EMOTIONS, each.tolist(), strict=True)),
+            "macro_f1": float(each[present].mean()),
+            "confusion": confusion.tolist(),
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write ids, targets and probabilities (half precision) to one ``.npz`` file.
+
+        Half precision can merge two nearly equal probabilities, so the labels are kept as well.
+        """
+        content = io.BytesIO()
+        np.savez_compressed(
+            content,
+            ids=np.array(self.ids),
+            targets=self.targets.astype(np.int8),
+            labels=self.labels.astype(np.int8),
+            probabilities=self.probabilities.astype(np.float16),
+        )
+        write_atomically(Path(path), content.getvalue())
+        return Path(path)
+
+    @staticmethod
+    def load(path: str | Path) -> "Predictions":
+        """Read what :meth:`save` wrote; nothing is unpickled."""
+        with np.load(path, allow_pickle=False) as stored:
+            loaded = Predictions(
+                tuple(stored["ids"].tolist()),
+                stored["targets"].astype(np.int64),
+                stored["probabilities"].astype(np.float32),
+            )
+            loaded.__dict__["labels"] = stored["labels"].astype(np.int64)
+        return loaded
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    faces: FaceSet,
+    batch_size: int = 256,
+) -> Predictions:
+    """Classify every face once, without augmentation, on the device the model lies on.
+
+    Args:
+        model: returns an output with ``logits`` [B, 7]; its training mode is put back after.
+        faces: any labelled set.
+        batch_size: faces at a time; lower it where memory is short.
+    """
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    probabilities = []
+    for start in range(0, len(faces), batch_size):
+        images = as_float(faces.images[start : start + batch_size].to(device))
+        output = model(channels_last(images))
+        probabilities.append(output.logits.float().softmax(dim=1).cpu())
+    model.train(training)
+    return Predictions(
+        tuple(faces.ids),
+        faces.labels.cpu().numpy(),
+        torch.cat(probabilities).numpy() if probabilities else np.zeros((0, len(EMOTIONS))),
+    )

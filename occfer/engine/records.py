@@ -1,0 +1,147 @@
+"""Records: what a run did, with what, and what came out, so that anyone can check every number.
+
+A record is one small JSON file; beside it lie the predictions for each face, from which its
+accuracy, the interval and any paired test can be computed again.
+"""
+
+import json
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import occfer
+from occfer.engine.checkpoint import write_atomically
+from occfer.engine.evaluate import Predictions
+from occfer.recipes import TIER
+
+PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run: the JSON values and, where the run scored faces, the predictions."""
+
+    values: dict[str, Any]
+    predictions: Predictions | None = None
+
+    @property
+    def name(self) -> str:
+        return self.values["name"]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return self.values["metrics"]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``<folder>/<experiment>/<name>.json`` and ``<name>.npz`` beside it."""
+        path = Path(folder) / self.values["experiment"] / f"{self.name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self.predictions is not None:
+            self.predictions.save(path.with_suffix(".npz"))
+        write_atomically(path, (json.dumps(self.values, indent=1) + "\n").encode())
+        return path
+
+    @staticmethod
+    def load(path: str | Path) -> "Record":
+        """Read a record and, where they exist, its predictions."""
+        path = Path(path)
+        predictions = path.with_suffix(".npz")
+        return Record(
+            json.loads(path.read_text()),
+            Predictions.load(predictions) if predictions.exists() else None,
+        )
+
+
+def make_record(
+    experiment: str,
+    name: str,
+    recipe: Mapping[str, Any],
+    data: Mapping[str, Mapping[str, Any]],
+    history: list[dict[str, Any]],
+    seconds: float,
+    predictions: Predictions | None = None,
+    tier: str = TIER,
+    **more: Any,
+) -> Record:
+    """Gather what a run leaves behind.
+
+    Args:
+        experiment, name: where the record belongs, such as ``table1`` and
+            ``fer2013-laptop-OCL+Res18-seed0``.
+        recipe: :func:`occfer.recipes.as_dict` of the recipe.
+        data: the role of each set (``train``, ``test``, …) → :meth:`FaceSet.describe`.
+        history: one row per epoch.
+        seconds: wall time of the training.
+        predictions: on the scored split; its metrics stand in the record.
+        more: anything else the experiment has to say, as JSON values.
+    """
+    values = {
+        "experiment": experiment,
+        "name": name,
+        "tier": tier,
+        "seed": recipe.get("seed"),
+        "recipe": dict(recipe),
+        "data": {role: dict(description) for role, description in data.items()},
+        "environment": environment(),
+        "seconds": seconds,
+        "peak_memory_bytes": peak_memory(),
+        "history": history,
+        "metrics": predictions.metrics() if predictions is not None else {},
+        **more,
+    }
+    return Record(json.loads(json.dumps(values)), predictions)
+
+
+def environment() -> dict[str, Any]:
+    """Code, versions and device, without the name of the machine."""
+    return {
+        "occfer": version("occfer"),
+        "commit": code_commit(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def code_commit() -> str | None:
+    """The commit of the library's checkout, ``+`` added where files differ; None outside of one."""
+    here = Path(occfer.__file__).parent
+    git = ["git", "-C", str(here)]
+    try:
+        commit = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def processor() -> str:
+    """The CPU's name as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def peak_memory() -> int:
+    """The most memory this process has held, in bytes: the GPU's where there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

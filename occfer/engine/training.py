@@ -1,0 +1,80 @@
+"""What pre-training and fine-tuning share: devices, optimisers, and being stopped politely."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer
+
+from occfer.recipes import FinetuneRecipe, PretrainRecipe
+
+
+class StopRequest:
+    """Set by Ctrl-C; the loop finishes its step, saves, and stops."""
+
+    def __init__(self):
+        self.asked = False
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[StopRequest]:
+    """Turn the first Ctrl-C (or SIGTERM) into a request; a second one stops at once.
+
+    A weight update that is cut in half cannot be resumed exactly, so the loop asks between steps.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def ask(number, frame):
+        if request.asked:
+            raise KeyboardInterrupt
+        request.asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def default_fabric(precision: str) -> Fabric:
+    """One device: the GPU where there is one, else the CPU."""
+    return Fabric(accelerator="auto", devices=1, precision=precision)
+
+
+def build_optimizer(
+    model: nn.Module, recipe: PretrainRecipe | FinetuneRecipe, device: torch.device
+) -> Optimizer:
+    """Adam (0.9, 0.999) or SGD with momentum, fused into one kernel."""
+    options = dict(lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    if recipe.optimizer == "adam":
+        return Adam(model.parameters(), betas=(0.9, 0.999), **options)
+    if recipe.optimizer == "sgd":
+        return SGD(model.parameters(), momentum=getattr(recipe, "momentum", 0.9), **options)
+    raise ValueError(f"optimizer must be 'adam' or 'sgd', got {recipe.optimizer!r}.")
+
+
+def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """The memory layout in which convolutions are fastest; values stay."""
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def check_finite(loss: float, epoch: int, step: int, ids: list[str]) -> None:
+    """Stop a run whose loss is no number, and say where to look."""
+    if loss != loss or loss in (float("inf"), float("-inf")):
+        raise FloatingPointError(
+            f"the loss became {loss} in epoch {epoch}, step {step}; lower the learning rate, or "
+            f"look at the faces of that batch ({', '.join(ids[:3])}, …)."
+        )

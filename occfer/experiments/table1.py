@@ -1,0 +1,118 @@
+"""Table 1, the ablation (§3.3): what each of the three ideas adds, row by row.
+
+For each seed the encoder is pre-trained once, on the training faces that stand in no held-out
+split; every row is fine-tuned from it. The validation split chooses the epoch, and the test
+split is scored once, when the row is finished.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from occfer.data import FaceSet, load_faces
+from occfer.data.duplicates import drop_leaks
+from occfer.engine.evaluate import evaluate
+from occfer.engine.finetune import finetune
+from occfer.engine.models import load_encoder, save_model
+from occfer.engine.pretrain import pretrain
+from occfer.engine.records import Record, make_record
+from occfer.ocl import Encoder
+from occfer.recipes import TABLE1_ROWS, TIER, Tier, as_dict, pretraining, table1_row
+
+EXPERIMENT = "table1"
+RESULTS = Path("book/results")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three splits of one data set, and the pool that pre-training may see."""
+
+    train: FaceSet
+    validation: FaceSet
+    test: FaceSet
+
+    @property
+    def pool(self) -> FaceSet:
+        return drop_leaks(self.train, self.validation, self.test)
+
+
+def load_splits(data: str, root: str | Path | None = None) -> Splits:
+    """All splits of a data set by name or path."""
+    return Splits(*(load_faces(data, split, root) for split in ("train", "val", "test")))
+
+
+def record_name(data: str, tier: Tier, row: str, seed: int) -> str:
+    """Such as ``fer2013-laptop-OCL+Res18-seed0``."""
+    return f"{Path(data).name}-{tier}-{row}-seed{seed}"
+
+
+def pretrained_encoder(
+    splits: Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path, **changes
+) -> Encoder:
+    """The OCL encoder of one seed: from its folder where it is finished, else trained now."""
+    recipe = replace(pretraining(tier, seed=seed), **changes)
+    folder = runs / EXPERIMENT / record_name(data, tier, "OCL", seed)
+    if (folder / "model" / "model.json").exists():
+        return load_encoder(folder / "model")
+    pool = splits.pool
+    pretrained = pretrain(pool, recipe, run=folder)
+    make_record(
+        EXPERIMENT, folder.name, as_dict(recipe), {"pool": pool.describe()},
+        pretrained.history, pretrained.seconds, tier=tier,
+        leaks_dropped=len(splits.train) - len(pool),
+    ).save(results)
+    save_model(pretrained.encoder, recipe, folder / "model")
+    return pretrained.encoder
+
+
+def run_row(
+    row: str,
+    splits: Splits,
+    data: str,
+    tier: Tier = TIER,
+    seed: int = 0,
+    results: Path = RESULTS,
+    runs: Path = Path("runs"),
+    **changes,
+) -> Record:
+    """Train one row for one seed and score it once on the test split; skip it where recorded."""
+    name = record_name(data, tier, row, seed)
+    path = results / EXPERIMENT / f"{name}.json"
+    if path.exists():
+        return Record.load(path)
+    recipe = table1_row(row, tier, seed=seed, **changes)
+    encoder = None
+    if row.startswith("OCL"):
+        encoder = pretrained_encoder(splits, data, tier, seed, results, runs)
+    folder = runs / EXPERIMENT / name
+    tuned = finetune(splits.train, splits.validation, recipe, encoder, run=folder)
+    save_model(tuned.model, recipe, folder / "model")
+    record = make_record(
+        EXPERIMENT, name, as_dict(recipe),
+        {
+            "train": splits.train.describe(),
+            "validation": splits.validation.describe(),
+            "test": splits.test.describe(),
+        },
+        tuned.history, tuned.seconds, evaluate(tuned.model, splits.test), tier=tier,
+        row=row, best_epoch=tuned.best_epoch,
+    )
+    record.save(results)
+    return record
+
+
+def reproduce(
+    data: str = "synthfer",
+    tier: Tier = TIER,
+    seeds: int = 1,
+    rows: tuple[str, ...] = tuple(TABLE1_ROWS),
+    root: Path | None = None,
+    results: Path = RESULTS,
+    runs: Path = Path("runs"),
+) -> list[Record]:
+    """All rows of one seed before the next seed; what is recorded already is not run again."""
+    splits = load_splits(data, root)
+    return [
+        run_row(row, splits, data, tier, seed, results, runs)
+        for seed in range(seeds)
+        for row in rows
+    ]

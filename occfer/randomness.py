@@ -1,0 +1,57 @@
+"""Where chance comes from: generators that are passed in, or derived from (seed, epoch, step).
+
+No function of this library reads PyTorch's global random state. A training step draws from a
+generator that is a pure function of its place in the run, so that a run which was stopped and
+started again draws what the uninterrupted run would have drawn.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+
+def fresh_generator(device: torch.device | str = "cpu") -> Generator:
+    """A generator seeded by the operating system, for callers who do not care to replay."""
+    generator = Generator(device=device)
+    generator.seed()
+    return generator
+
+
+def generator_for(*place: int, device: torch.device | str = "cpu") -> Generator:
+    """The generator that belongs to one place in a run, such as ``(seed, epoch, step)``.
+
+    The integers are mixed by NumPy's ``SeedSequence``; neighbouring places share nothing.
+    """
+    state = np.random.SeedSequence(place).generate_state(1, np.uint64)[0]
+    return Generator(device=device).manual_seed(int(state))
+
+
+@contextmanager
+def seeded_modules(seed: int) -> Iterator[None]:
+    """Inside this block new modules initialise their weights from ``seed`` alone.
+
+    ``nn.Module`` initialisers can only read the global state, so it is set here and put back.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def uniform(
+    low: float, high: float, *shape: int, generator: Generator, device: torch.device | str = "cpu"
+) -> Float[Tensor, "..."]:
+    """Samples of U(low, high), drawn on the generator's device and moved to ``device``."""
+    sample = torch.rand(*shape, generator=generator, device=generator.device)
+    return (low + (high - low) * sample).to(device)
+
+
+def coin(
+    probability: float, *shape: int, generator: Generator, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Independent coins, ``True`` with the given probability."""
+    sample = torch.rand(*shape, generator=generator, device=generator.device)
+    return (sample < probability).to(device)

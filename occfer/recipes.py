@@ -1,0 +1,236 @@
+"""Every hyper-parameter (§3.2), and the tier that decides how much of it a machine is asked for.
+
+``OCCFER_TIER`` is read once, here: ``smoke`` (seconds on two cores), ``laptop`` (minutes to an
+hour on two cores) or ``paper`` (one GPU). The defaults of the dataclasses are the paper's.
+"""
+
+import math
+import os
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+Tier = Literal["smoke", "laptop", "paper"]
+Method = Literal["plain", "fgw"]
+OptimizerName = Literal["adam", "sgd"]
+
+
+def _tier(name: str) -> Tier:
+    if name not in get_args(Tier):
+        raise ValueError(
+            f"OCCFER_TIER must be one of {', '.join(get_args(Tier))}, got {name!r}."
+        )
+    return name
+
+
+TIER: Tier = _tier(os.environ.get("OCCFER_TIER", "smoke"))
+
+
+@dataclass(frozen=True)
+class NetworkRecipe:
+    """The backbone, shared by pre-training and fine-tuning."""
+
+    backbone: str = "resnet18"
+    width: int | None = None
+    stem: str = "imagenet"
+    size: int = 112
+    """Side in pixels of a view in pre-training, and of a region (or face) in fine-tuning."""
+
+
+@dataclass(frozen=True)
+class ViewRecipe:
+    """Random views; every field is an argument of :class:`occfer.views.RandomView`."""
+
+    crop: tuple[float, float] = (0.3, 1.0)
+    rotation: float = 0.0
+    flip: float = 0.5
+    jitter: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.1
+    grey: float = 0.2
+    occlusion: float = 0.5
+    occlusion_area: tuple[float, float] = (0.05, 0.30)
+    fill: str = "mixed"
+
+
+GENTLE_VIEWS = ViewRecipe(
+    crop=(0.7, 1.0), rotation=10.0, jitter=0.5, brightness=0.2, contrast=0.2, saturation=0.2,
+    hue=0.0, grey=0.0, occlusion=0.0,
+)
+"""Fine-tuning's augmentation. The paper names none; a face stays whole and uncovered."""
+
+
+@dataclass(frozen=True)
+class PretrainRecipe:
+    """OCL pre-training (§2.2, §3.2). τ, N and the projector are not in the paper."""
+
+    network: NetworkRecipe = NetworkRecipe()
+    views: ViewRecipe = ViewRecipe()
+    one_view: bool = False
+    temperature: float = 0.2
+    batch_size: int = 256
+    epochs: int = 800
+    optimizer: OptimizerName = "adam"
+    learning_rate: float = 2.5e-4
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    projector_hidden: int = 512
+    projector_dimensions: int = 128
+    seed: int = 0
+    precision: str = "32-true"
+    save_every_seconds: float = 120.0
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Constant, as the paper's §3.2 reads; ``cosine`` falls to zero over the epochs."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+
+
+@dataclass(frozen=True)
+class FinetuneRecipe:
+    """Fine-tuning (§2.3, §2.4, §3.2): Adam 2.5e-4, ×0.9 every 5 epochs from epoch 80 on."""
+
+    network: NetworkRecipe = NetworkRecipe()
+    method: Method = "fgw"
+    views: ViewRecipe = GENTLE_VIEWS
+    regions: int = 5
+    corner: float = 0.75
+    centre: float = 0.85
+    share: str = "side"
+    attention: str = "shared"
+    attention_after: int = -1
+    official: bool = False
+    head: str = "sliced"
+    fusion: str = "concat"
+    restrain_weight: float = 0.5
+    detach_regions: bool = False
+    pretrained: bool = False
+    batch_size: int = 128
+    epochs: int = 200
+    patience: int = 30
+    """Early stop: epochs without a better validation accuracy."""
+    optimizer: OptimizerName = "adam"
+    learning_rate: float = 2.5e-4
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    decay_from: int = 80
+    decay_every: int = 5
+    decay: float = 0.9
+    seed: int = 0
+    precision: str = "32-true"
+    save_every_seconds: float = 120.0
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """The paper's one decay policy; ``epoch`` counts from 0."""
+        steps = max(0, (epoch - self.decay_from) // self.decay_every + 1)
+        return self.learning_rate * self.decay**steps
+
+
+SGD = dict(optimizer="sgd", learning_rate=0.01)
+"""``replace(recipe, **SGD)``: the other reading of §3.2 ("from 0.01, after 80, every 5")."""
+
+NETWORKS: dict[Tier, NetworkRecipe] = {
+    "smoke": NetworkRecipe(width=16, stem="small", size=48),
+    "laptop": NetworkRecipe(width=16, stem="small", size=48),
+    "paper": NetworkRecipe(),
+}
+BUDGETS: dict[Tier, dict[str, dict[str, Any]]] = {
+    "smoke": {
+        "pretrain": dict(epochs=2, batch_size=64),
+        "finetune": dict(epochs=3, batch_size=32, learning_rate=1e-3, patience=3),
+    },
+    "laptop": {
+        "pretrain": dict(
+            epochs=30, learning_rate=1e-3, schedule="cosine", precision="bf16-mixed"
+        ),
+        "finetune": dict(
+            epochs=20, learning_rate=1e-3, patience=8, decay_from=10, decay_every=1, decay=0.75,
+            precision="bf16-mixed",
+        ),
+    },
+    "paper": {
+        "pretrain": dict(precision="bf16-mixed"),
+        "finetune": dict(precision="bf16-mixed"),
+    },
+}
+
+
+def pretraining(tier: Tier = TIER, **changes) -> PretrainRecipe:
+    """The pre-training recipe of a tier, with changes by name."""
+    recipe = PretrainRecipe(network=NETWORKS[_tier(tier)], **BUDGETS[tier]["pretrain"])
+    return replace(recipe, **changes)
+
+
+def finetuning(tier: Tier = TIER, **changes) -> FinetuneRecipe:
+    """The fine-tuning recipe of a tier (OCL+Res18+FGW+LGDS), with changes by name."""
+    recipe = FinetuneRecipe(network=NETWORKS[_tier(tier)], **BUDGETS[tier]["finetune"])
+    return replace(recipe, **changes)
+
+
+TABLE1_ROWS: dict[str, dict[str, Any]] = {
+    "Res18": dict(method="plain", pretrained=True),
+    "OCL+Res18": dict(method="plain"),
+    "OCL+Res18+FGW": dict(method="fgw", restrain_weight=0.0),
+    "OCL+Res18+FGW+LGDS": dict(method="fgw", restrain_weight=0.5),
+}
+"""What changes from row to row of Table 1."""
+
+CONTROL_ROWS: dict[str, dict[str, Any]] = {
+    "Res18-scratch": dict(method="plain"),
+    "Res18-scratch-long": dict(method="plain"),
+    "Res18-scratch-occluded": dict(method="plain"),
+    "FGW+LGDS-scratch": dict(method="fgw", restrain_weight=0.5),
+}
+"""Rows the paper lacks: no pre-training at all; that for five times the epochs, because five
+regions cost five times as much; that with OCL's occlusion as augmentation; FGW without OCL."""
+
+OCCLUDED = ViewRecipe().occlusion
+
+
+def table1_row(row: str, tier: Tier = TIER, **changes) -> FinetuneRecipe:
+    """The fine-tuning recipe of a row of Table 1 or of a control."""
+    rows = TABLE1_ROWS | CONTROL_ROWS
+    if row not in rows:
+        raise ValueError(f"row must be one of {', '.join(rows)}, got {row!r}.")
+    recipe = finetuning(tier, **rows[row])
+    if row == "Res18-scratch-long":
+        recipe = stretched(recipe, recipe.regions)
+    if row == "Res18-scratch-occluded":
+        recipe = replace(recipe, views=replace(recipe.views, occlusion=OCCLUDED))
+    return replace(recipe, **changes)
+
+
+def stretched(recipe: FinetuneRecipe, factor: int) -> FinetuneRecipe:
+    """The same recipe over ``factor`` times the epochs, the decay and the patience with it."""
+    return replace(
+        recipe,
+        epochs=recipe.epochs * factor,
+        patience=recipe.patience * factor,
+        decay_from=recipe.decay_from * factor,
+        decay_every=recipe.decay_every * factor,
+    )
+
+
+def as_dict(recipe: PretrainRecipe | FinetuneRecipe) -> dict[str, Any]:
+    """For records and checkpoints; :func:`from_dict` reads it back."""
+    return {"kind": type(recipe).__name__, **asdict(recipe)}
+
+
+def from_dict(values: dict[str, Any]) -> PretrainRecipe | FinetuneRecipe:
+    """The recipe that :func:`as_dict` wrote."""
+    kinds = {kind.__name__: kind for kind in (PretrainRecipe, FinetuneRecipe)}
+    kind = values.get("kind")
+    if kind not in kinds:
+        raise ValueError(f"kind of recipe must be one of {', '.join(kinds)}, got {kind!r}.")
+    fields = {name: value for name, value in values.items() if name != "kind"}
+    unknown = set(fields) - set(kinds[kind].__dataclass_fields__)
+    if unknown:
+        raise ValueError(f"the recipe holds unknown fields {sorted(unknown)}; update occfer.")
+    fields["network"] = NetworkRecipe(**fields["network"])
+    views = fields["views"]
+    fields["views"] = ViewRecipe(
+        **{name: tuple(v) if isinstance(v, list) else v for name, v in views.items()}
+    )
+    return kinds[kind](**fields)

@@ -1,0 +1,277 @@
+"""Two occluded views of each face (§2.2): crop, local occlusion, flip, colour jitter, greyscale.
+
+Every parameter is drawn per face from a passed generator, and only then applied, to the whole
+batch at once: crop, rotation and flip are together one resampling; brightness, contrast,
+saturation, hue and greyscale are together one 3x4 matrix per face, hence one pass over the
+pixels. The drawn parameters can be looked at and applied again.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Num
+from torch import Generator, Tensor
+
+from occfer.occlusion.blocks import ASPECT, Blocks, Fill, block_mask, draw_blocks, draw_fill
+from occfer.randomness import coin, fresh_generator, uniform
+
+LUMA = (0.299, 0.587, 0.114)
+# RGB → YIQ (NTSC, 1953). A rotation of the I–Q plane turns the hue and keeps the luminance.
+YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
+
+
+@dataclass(frozen=True)
+class ViewParameters:
+    """What was drawn for a batch: one row per view, in units a reader can check.
+
+    ``centre`` is (x, y) and ``extent`` (width, height) of the crop, as shares of the face;
+    ``angle`` is in radians; ``brightness``, ``contrast`` and ``saturation`` are factors, ``hue``
+    is a share of the colour circle; ``occlusion`` is the covered share (0: not occluded);
+    ``fill_seed`` starts the generator that paints the occluders.
+    """
+
+    centre: Float[Tensor, "batch 2"]
+    extent: Float[Tensor, "batch 2"]
+    angle: Float[Tensor, " batch"]
+    flip: Bool[Tensor, " batch"]
+    brightness: Float[Tensor, " batch"]
+    contrast: Float[Tensor, " batch"]
+    saturation: Float[Tensor, " batch"]
+    hue: Float[Tensor, " batch"]
+    grey: Bool[Tensor, " batch"]
+    occlusion: Float[Tensor, " batch"]
+    blocks: Blocks
+    fill_seed: int
+
+
+@dataclass(frozen=True)
+class RandomView:
+    """One random view of each face; draw first, apply second.
+
+    Args:
+        size: side of the view in pixels.
+        crop: bounds of the crop's share of the picture's area.
+        crop_aspect: bounds of its width : height, log-uniform.
+        rotation: the largest turn in degrees, either way.
+        flip: probability of a mirror image.
+        jitter: probability that a face's colours are changed at all.
+        brightness, contrast, saturation: factors from U(1 − v, 1 + v); ``hue``: a turn of the
+            colour circle by U(−v, v) of a full circle.
+        grey: probability of a greyscale view.
+        occlusion: probability of a block; ``occlusion_area`` bounds its share of the view,
+            ``occlusion_aspect`` its height : width, ``fill`` what is seen instead.
+    """
+
+    size: int = 112
+    crop: tuple[float, float] = (0.3, 1.0)
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    rotation: float = 0.0
+    flip: float = 0.5
+    jitter: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.1
+    grey: float = 0.2
+    occlusion: float = 0.5
+    occlusion_area: tuple[float, float] = (0.05, 0.30)
+    occlusion_aspect: tuple[float, float] = ASPECT
+    fill: Fill = "mixed"
+
+    def __post_init__(self):
+        shares = {name: getattr(self, name) for name in ("flip", "jitter", "grey", "occlusion")}
+        bounds = {name: getattr(self, name) for name in ("crop", "occlusion_area")}
+        for name, value in shares.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is a probability and must lie in [0, 1], got {value}.")
+        for name, (low, high) in bounds.items():
+            if not 0 <= low <= high <= 1:
+                raise ValueError(
+                    f"{name} bounds a share of the area, 0 ≤ low ≤ high ≤ 1, got ({low}, {high})."
+                )
+        if self.size < 1 or self.crop[0] <= 0:
+            raise ValueError(
+                f"size and the least crop must be positive, got {self.size} and {self.crop[0]}."
+            )
+
+    def draw(self, batch: int, generator: Generator) -> ViewParameters:
+        """Parameters of ``batch`` views, drawn on the generator's device."""
+
+        def draw(low: float, high: float, *shape: int) -> Tensor:
+            return uniform(low, high, *shape, generator=generator, device=generator.device)
+
+        def flips(probability: float) -> Tensor:
+            return coin(probability, batch, generator=generator, device=generator.device)
+
+        area = draw(*self.crop, batch)
+        aspect = draw(*map(math.log, self.crop_aspect), batch).exp()
+        extent = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], dim=1).clamp(max=1)
+        room = (1 - extent) / 2
+        jittered = flips(self.jitter)
+
+        def factor(spread: float) -> Tensor:
+            return torch.where(jittered, draw(max(0.0, 1 - spread), 1 + spread, batch), 1.0)
+
+        occlusion = torch.where(flips(self.occlusion), draw(*self.occlusion_area, batch), 0.0)
+        return ViewParameters(
+            centre=0.5 + room * draw(-1, 1, batch, 2),
+            extent=extent,
+            angle=draw(-1, 1, batch) * math.radians(self.rotation),
+            flip=flips(self.flip),
+            brightness=factor(self.brightness),
+            contrast=factor(self.contrast),
+            saturation=factor(self.saturation),
+            hue=torch.where(jittered, draw(-self.hue, self.hue, batch), 0.0),
+            grey=flips(self.grey),
+            occlusion=occlusion,
+            blocks=draw_blocks(
+                occlusion, self.size, self.size, generator, self.occlusion_aspect
+            ),
+            fill_seed=int(
+                torch.randint(2**62, (), generator=generator, device=generator.device)
+            ),
+        )
+
+    def apply(
+        self, faces: Num[Tensor, "batch colours height width"], parameters: ViewParameters
+    ) -> Float[Tensor, "batch colours size size"]:
+        """The views that ``parameters`` describe; faces uint8, or float in [0, 1]."""
+        views = resample(as_float(faces), parameters, self.size)
+        views = occlude(views, parameters, self.fill)
+        return recolour(views, parameters)
+
+    def __call__(
+        self, faces: Num[Tensor, "batch colours height width"], generator: Generator | None = None
+    ) -> Float[Tensor, "batch colours size size"]:
+        generator = generator or fresh_generator(faces.device)
+        return self.apply(faces, self.draw(len(faces), generator))
+
+
+class TwoViews:
+    """Two independent views of each face; by default both are occluded (§2.2).
+
+    Args:
+        size, options: see :class:`RandomView`.
+        one_view: occlude the first view only. The paper's sentence, "two samples with local
+            occlusion and other augmentation added", is read as both.
+
+    Called with faces [B, C, H, W] (uint8, or float in [0, 1]) and a generator; returns two
+    float32 batches [B, C, size, size] in [0, 1].
+    """
+
+    def __init__(self, size: int = 112, one_view: bool = False, **options):
+        self.view = RandomView(size=size, **options)
+        self.one_view = one_view
+
+    def draw(self, batch: int, generator: Generator) -> tuple[ViewParameters, ViewParameters]:
+        """Independent parameters of the first and of the second view of each face."""
+        second = replace(self.view, occlusion=0.0) if self.one_view else self.view
+        return self.view.draw(batch, generator), second.draw(batch, generator)
+
+    def apply(
+        self,
+        faces: Num[Tensor, "batch colours height width"],
+        parameters: tuple[ViewParameters, ViewParameters],
+    ) -> tuple[Float[Tensor, "batch colours size size"], Float[Tensor, "batch colours size size"]]:
+        images = as_float(faces)
+        first, second = parameters
+        return self.view.apply(images, first), self.view.apply(images, second)
+
+    def __call__(
+        self, faces: Num[Tensor, "batch colours height width"], generator: Generator | None = None
+    ) -> tuple[Float[Tensor, "batch colours size size"], Float[Tensor, "batch colours size size"]]:
+        generator = generator or fresh_generator(faces.device)
+        return self.apply(faces, self.draw(len(faces), generator))
+
+
+def as_float(
+    faces: Num[Tensor, "batch colours height width"],
+) -> Float[Tensor, "batch colours height width"]:
+    """uint8 0…255 → float 0…1; floats pass."""
+    if faces.ndim != 4 or faces.shape[1] not in (1, 3):
+        raise ValueError(
+            "faces must be [batch, 1 or 3 channels, height, width], got shape "
+            f"{list(faces.shape)}; add or move the missing axis."
+        )
+    return faces.float().div(255) if faces.dtype == torch.uint8 else faces.float()
+
+
+def resample(
+    images: Float[Tensor, "batch colours height width"], parameters: ViewParameters, size: int
+) -> Float[Tensor, "batch colours size size"]:
+    """Crop, turn and mirror in one bilinear resampling; outside the picture its border goes on."""
+    device = images.device
+    across, down = parameters.extent.to(device)[:, :, None, None].unbind(dim=1)
+    mirror = torch.where(parameters.flip, -1.0, 1.0).to(device)[:, None, None]
+    angle = parameters.angle.to(device)[:, None, None]
+    centre = (2 * parameters.centre.to(device) - 1)[:, :, None, None]
+    height, width = images.shape[-2:]
+    # Half-pixel centres of the view, in [-1, 1]: grid_sample's units.
+    place = (2 * torch.arange(size, device=device) + 1) / size - 1
+    x, y = (place * across * mirror), (place[:, None] * down)
+    grid = torch.stack(
+        [
+            x * angle.cos() - y * angle.sin() * (height / width) + centre[:, 0],
+            x * angle.sin() * (width / height) + y * angle.cos() + centre[:, 1],
+        ],
+        dim=-1,
+    )
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def occlude(
+    views: Float[Tensor, "batch colours size size"], parameters: ViewParameters, fill: Fill
+) -> Float[Tensor, "batch colours size size"]:
+    """Cover the drawn block of each view that has one."""
+    if not bool((parameters.occlusion > 0).any()):
+        return views
+    generator = Generator(device=views.device).manual_seed(parameters.fill_seed)
+    mask = block_mask(parameters.blocks.to(views.device), *views.shape[-2:])
+    return torch.where(mask[:, None], draw_fill(views, fill, generator), views)
+
+
+def recolour(
+    views: Float[Tensor, "batch colours size size"], parameters: ViewParameters
+) -> Float[Tensor, "batch colours size size"]:
+    """All colour changes as one affine map of RGB per view, then clamped to [0, 1].
+
+    Brightness scales by b; contrast pulls towards the mean luminance μ of the brightened view;
+    saturation pulls towards grey; hue rotates I–Q; greyscale projects on the luminance. The last
+    three leave grey vectors alone, so the offset is (1 − c)·b·μ in every channel. A grey picture
+    has only brightness and contrast to change.
+    """
+    device = views.device
+    brightness, contrast = parameters.brightness.to(device), parameters.contrast.to(device)
+    scale = (brightness * contrast)[:, None, None]
+    means = views.mean(dim=(2, 3))
+    if views.shape[1] == 1:
+        mean, matrix = means[:, 0], scale
+    else:
+        mean = means @ torch.tensor(LUMA, device=device)
+        matrix = colour_matrix(parameters).to(device) * scale
+    offset = ((1 - contrast) * brightness * mean)[:, None, None]
+    pixels = torch.baddbmm(offset, matrix, views.flatten(2))
+    return pixels.clamp_(0, 1).view_as(views)
+
+
+def colour_matrix(parameters: ViewParameters) -> Float[Tensor, "batch 3 3"]:
+    """Greyscale · hue · saturation, for each view."""
+    device = parameters.hue.device
+    identity = torch.eye(3, device=device)
+    towards_grey = torch.tensor(LUMA, device=device).expand(3, 3)
+    saturation = parameters.saturation[:, None, None]
+    saturate = saturation * identity + (1 - saturation) * towards_grey
+
+    to_yiq = torch.tensor(YIQ, device=device)
+    turn = 2 * math.pi * parameters.hue
+    rotation = torch.zeros(len(turn), 3, 3, device=device)
+    rotation[:, 0, 0] = 1
+    rotation[:, 1, 1] = rotation[:, 2, 2] = turn.cos()
+    rotation[:, 1, 2], rotation[:, 2, 1] = -turn.sin(), turn.sin()
+    hue = torch.linalg.inv(to_yiq) @ rotation @ to_yiq
+
+    grey = parameters.grey[:, None, None].float()
+    desaturate = grey * towards_grey + (1 - grey) * identity
+    return desaturate @ hue @ saturate
