@@ -1,5 +1,67 @@
-"""Faces (§3.1): ``FaceSet``, and the readers that make one."""
+"""Faces (§3.1): ``FaceSet``, and ``load_faces``, which finds the reader that makes one."""
+
+from pathlib import Path
 
 from occfer.data.faceset import FaceSet
+from occfer.data.storage import MANIFEST
 
-__all__ = ["FaceSet"]
+__all__ = ["DATA_SETS", "FaceSet", "load_faces"]
+
+DATA_SETS = ("synthfer", "fer2013", "ferplus", "rafdb")
+
+
+def load_faces(
+    name_or_path: str | Path, split: str = "train", root: str | Path | None = None, **options
+) -> FaceSet:
+    """One split of a data set by name, or of a folder by path.
+
+    Args:
+        name_or_path: a name of ``DATA_SETS``; or a folder: a saved ``FaceSet``, one such per
+            split, or class folders as ``occfer.data.folder`` describes. A folder named like a
+            data set is given as ``./fer2013``.
+        split: ``train``, ``val`` or ``test``.
+        root: where the named data set lies, by default the environment's ``OCCFER_DATA``;
+            SynthFER comes with the library, and a path says it already.
+        options: passed to the reader, such as ``check_counts=False`` or ``size=(112, 112)``.
+
+    Raises:
+        ValueError: there is no such data set, folder or split, or the data is damaged.
+        FileNotFoundError: the data is not there; the message says how to obtain it.
+    """
+    # Imported on use: a reader has the name of its module, and costs nothing unless wanted.
+    match str(name_or_path):
+        case "synthfer":
+            from occfer.data.synthfer import synthfer
+
+            return synthfer(split, **options)
+        case "fer2013":
+            from occfer.data.fer2013 import fer2013
+
+            return fer2013(split, root, **options)
+        case "ferplus":
+            from occfer.data.ferplus import ferplus
+
+            return ferplus(split, root, **options)
+        case "rafdb":
+            from occfer.data.rafdb import rafdb
+
+            return rafdb(split, root, **options)
+    return _from_folder(Path(name_or_path), split, options)
+
+
+def _from_folder(path: Path, split: str, options: dict) -> FaceSet:
+    if not path.is_dir():
+        raise ValueError(
+            f"{str(path)!r} is neither a data set nor a folder; the data sets are "
+            f"{', '.join(DATA_SETS)}."
+        )
+    if (path / split / MANIFEST).is_file():
+        return FaceSet.open(path / split, **options)
+    if (path / MANIFEST).is_file():
+        faces = FaceSet.open(path, **options)
+        if faces.split in ("train", "val", "test") and faces.split != split:
+            raise ValueError(f"{path} holds the {faces.split} split; {split!r} was asked for.")
+        return faces
+    from occfer.data.folder import folder
+
+    return folder(path, split, **options)

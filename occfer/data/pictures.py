@@ -1,6 +1,7 @@
 """From the bytes of one picture to pixels, refusing what is broken, huge or no picture."""
 
 from io import BytesIO
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image, ImageOps
 Mode = Literal["L", "RGB"]
 
 MAX_PIXELS = 50_000_000
+MAX_BYTES = 100 * 2**20
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 # Named one by one: Pillow also knows formats that start other programs or hold scripts.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
@@ -17,6 +19,18 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 
 class BadPicture(ValueError):
     """Bytes that are no picture, a broken one, or one of unexpected size."""
+
+
+def load(
+    path: Path, mode: Mode, size: tuple[int, int] | None = None, resize: bool = False
+) -> UInt8[np.ndarray, "height width *rgb"]:
+    """The pixels of a picture file; see ``decode``. Files above ``MAX_BYTES`` are refused."""
+    if path.stat().st_size > MAX_BYTES:
+        raise BadPicture(
+            f"{path} must have at most {MAX_BYTES:,} bytes to be read as a picture, got "
+            f"{path.stat().st_size:,}; replace or remove it."
+        )
+    return decode(path.read_bytes(), str(path), mode, size, resize)
 
 
 def decode(

@@ -104,6 +104,24 @@ class Predictions:
         return loaded
 
 
+def mcnemar(first: Predictions, second: Predictions) -> tuple[int, int, float]:
+    """McNemar's exact test: do two networks differ on the same faces by more than chance?
+
+    Returns how many faces only the first got right, how many only the second, and the two-sided
+    probability of a split at least as uneven if both were equally good (McNemar, 1947).
+    """
+    if first.ids != second.ids:
+        raise ValueError(
+            "McNemar's test compares two networks on the same faces in the same order, got "
+            f"{len(first.ids)} and {len(second.ids)} faces that differ; score both on one split."
+        )
+    only_first = int((first.correct & ~second.correct).sum())
+    only_second = int((second.correct & ~first.correct).sum())
+    disagreements = only_first + only_second
+    p = binomtest(only_first, disagreements).pvalue if disagreements else 1.0
+    return only_first, only_second, float(p)
+
+
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,

@@ -5,18 +5,28 @@ split; every row is fine-tuned from it. The validation split chooses the epoch, 
 split is scored once, when the row is finished.
 """
 
+import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from occfer.data import FaceSet, load_faces
 from occfer.data.duplicates import drop_leaks
-from occfer.engine.evaluate import evaluate
+from occfer.engine.evaluate import evaluate, mcnemar
 from occfer.engine.finetune import finetune
 from occfer.engine.models import load_encoder, save_model
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import Record, make_record
+from occfer.experiments import paper
 from occfer.ocl import Encoder
-from occfer.recipes import TABLE1_ROWS, TIER, Tier, as_dict, pretraining, table1_row
+from occfer.recipes import (
+    CONTROL_ROWS,
+    TABLE1_ROWS,
+    TIER,
+    Tier,
+    as_dict,
+    pretraining,
+    table1_row,
+)
 
 EXPERIMENT = "table1"
 RESULTS = Path("book/results")
@@ -116,3 +126,90 @@ def reproduce(
         for seed in range(seeds)
         for row in rows
     ]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of Table 1: the paper's number, and every recorded run of ours."""
+
+    row: str
+    paper: float | None
+    records: tuple[Record, ...]
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Test accuracy of each seed, in per cent."""
+        return [100 * record.metrics["accuracy"] for record in self.records]
+
+    @property
+    def result(self) -> str:
+        """Mean ± standard deviation over seeds; one seed with its 95 % interval; or "not run"."""
+        if not self.records:
+            return "not run"
+        if len(self.records) > 1:
+            spread = statistics.stdev(self.accuracies)
+            return f"{statistics.mean(self.accuracies):.2f} ± {spread:.2f}"
+        low, high = self.records[0].metrics["accuracy_interval_95"]
+        return f"{self.accuracies[0]:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
+
+
+def lines(results: Path, data: str, tier: Tier) -> list[Line]:
+    """The table as recorded: the paper's four rows, then the controls."""
+    return [
+        Line(
+            row,
+            paper.TABLE1.get(row, {}).get(data),
+            tuple(
+                Record.load(path)
+                for path in sorted(
+                    (results / EXPERIMENT).glob(f"{record_name(data, tier, row, 0)[:-1]}*.json")
+                )
+            ),
+        )
+        for row in (*TABLE1_ROWS, *CONTROL_ROWS)
+    ]
+
+
+def as_markdown(table: list[Line], data: str) -> str:
+    """The table for the book; accuracies in per cent."""
+    head = [
+        f"| row | {data}, the paper's | ours | seeds | epochs run | minutes |",
+        "|---|---|---|---|---|---|",
+    ]
+    body = []
+    for line in table:
+        runs = line.records
+        epochs = ", ".join(str(len(record.values["history"])) for record in runs)
+        minutes = ", ".join(f"{record.values['seconds'] / 60:.0f}" for record in runs)
+        quoted = "–" if line.paper is None else f"{line.paper:.2f}"
+        body.append(
+            f"| {line.row} | {quoted} | {line.result} | {len(runs)} | {epochs} | {minutes} |"
+        )
+    return "\n".join(head + body)
+
+
+def compare(better: Line, worse: Line) -> str:
+    """One honest sentence on two rows: the difference, and whether chance explains it.
+
+    Seeds that both rows have are compared face by face.
+    """
+    pairs = [
+        (a, b)
+        for a in better.records
+        for b in worse.records
+        if a.values["seed"] == b.values["seed"]
+    ]
+    if not pairs:
+        missing = [line.row for line in (better, worse) if not line.records]
+        return f"{' and '.join(missing)} was not run, so there is nothing to compare."
+    sentences = []
+    for a, b in pairs:
+        only_a, only_b, p = mcnemar(a.predictions, b.predictions)
+        difference = 100 * (a.metrics["accuracy"] - b.metrics["accuracy"])
+        verdict = "more than chance would give" if p < 0.05 else "which chance alone could give"
+        sentences.append(
+            f"Seed {a.values['seed']}: {better.row} scores {difference:+.2f} points against "
+            f"{worse.row}; {only_a} faces are recognised by the first alone and {only_b} by the "
+            f"second alone (McNemar's exact p = {p:.2g}), {verdict}."
+        )
+    return " ".join(sentences)

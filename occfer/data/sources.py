@@ -1,0 +1,50 @@
+"""Where data sets lie, and what every reader says when one is not there."""
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+
+def data_root(root: str | Path | None, data_set: str, how_to_get: str) -> Path:
+    """The folder or file to look in: ``root``, or the environment's ``OCCFER_DATA``.
+
+    Raises:
+        FileNotFoundError: neither is given, or it does not exist.
+    """
+    root = root or os.environ.get("OCCFER_DATA")
+    if root is None:
+        raise missing(data_set, "no root was given and OCCFER_DATA is not set", how_to_get)
+    if not Path(root).exists():
+        raise missing(data_set, f"{root} does not exist", how_to_get)
+    return Path(root)
+
+
+def missing(data_set: str, what: str, how_to_get: str) -> FileNotFoundError:
+    """The error of a data set that is not there, with how to obtain it."""
+    return FileNotFoundError(
+        f"{data_set} was not found: {what}; {how_to_get}, then pass its folder as root or set "
+        f"OCCFER_DATA to it."
+    )
+
+
+def check_split(split: str, data_set: str, known: Collection[str]) -> None:
+    """Raise a ``ValueError`` that lists the splits where there is no such one."""
+    if split not in known:
+        raise ValueError(f"{data_set} has the splits {', '.join(known)}; got {split!r}.")
+
+
+def expect_counts(
+    found: Mapping[str, int], expected: Mapping[str, int], split: str, source: Path
+) -> None:
+    """Raise a ``ValueError`` naming what is missing where a split has other counts than known."""
+    differing = [
+        f"{emotion} {found[emotion]:,} of {count:,}"
+        for emotion, count in expected.items()
+        if found[emotion] != count
+    ]
+    if differing:
+        raise ValueError(
+            f"{split} must hold {sum(expected.values()):,} faces, {source} holds "
+            f"{sum(found.values()):,}: {', '.join(differing)}; fetch it again, or pass "
+            f"check_counts=False to use this copy."
+        )

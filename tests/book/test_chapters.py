@@ -1,0 +1,48 @@
+"""What every page of the book keeps to."""
+
+from pathlib import Path
+
+import pytest
+
+from tools.book import checks
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTERS = checks.chapters(ROOT)
+
+every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+def test_there_is_a_book() -> None:
+    assert CHAPTERS
+
+
+def test_contents_list_every_page_and_no_other() -> None:
+    assert checks.toc_problems(ROOT) == []
+
+
+@every_chapter
+def test_script_and_notebook_hold_the_same_cells(path: Path) -> None:
+    assert checks.pair_problems(path) == []
+
+
+@every_chapter
+@pytest.mark.parametrize(
+    "check",
+    [
+        checks.metadata_problems,
+        checks.output_problems,
+        checks.figure_problems,
+        checks.trace_problems,
+    ],
+)
+def test_notebook_is_fit_to_be_read(path: Path, check) -> None:
+    assert check(checks.read(path), path.name) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in CHAPTERS if checks.chapter_number(path) >= checks.FIRST_RESULTS_CHAPTER],
+    ids=lambda path: path.stem,
+)
+def test_no_result_is_typed_into_prose(path: Path) -> None:
+    assert checks.prose_problems(checks.read(path), path.name) == []
