@@ -6,7 +6,7 @@ based on contrastive learning: OCL (§2.2), FGW (§2.3) and LGDS (§2.4).
 
 from occfer import occlusion, recipes
 from occfer.attention import ChannelSpatialAttention
-from occfer.data import FaceSet
+from occfer.data import FaceSet, load_faces
 from occfer.emotions import EMOTIONS
 from occfer.engine.evaluate import evaluate
 from occfer.engine.finetune import finetune
@@ -33,7 +33,7 @@ __all__ = [
     "finetune",
     "five_regions",
     "load_encoder",
-
+    "load_faces",
     "load_model",
     "nt_xent",
     "occlusion",

@@ -1,3 +1,5 @@
+"""``python -m occfer``."""
+
 from occfer.cli import main
 
 main()

@@ -54,7 +54,13 @@ class Backbone(nn.Module):
         self.stages = nn.ModuleList(build(name, width, stem, pretrained))
         self.register_buffer("mean", torch.tensor(IMAGENET_DEFAULT_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_DEFAULT_STD).view(1, 3, 1, 1))
-        self.stage_channels = self._measure()
+        try:
+            self.stage_channels = self._measure()
+        except AssertionError as reason:
+            raise ValueError(
+                f"{name} should be a convolutional network, which takes pictures of any size, but "
+                f"timm says: {reason} Choose another."
+            ) from reason
         self.channels = self.stage_channels[-1]
 
     def forward(
@@ -76,11 +82,14 @@ class Backbone(nn.Module):
     @torch.no_grad()
     def _measure(self) -> list[int]:
         channels: list[int] = []
+
+        def note(_: int, features: Tensor) -> Tensor:
+            channels.append(features.shape[1])
+            return features
+
         training = self.training
         self.eval()
-        self.forward(
-            torch.zeros(1, 3, 64, 64), lambda _, x: (channels.append(x.shape[1]), x)[1]
-        )
+        self.forward(torch.zeros(1, 3, 64, 64), after_stage=note)
         self.train(training)
         return channels
 
@@ -216,7 +225,7 @@ def _check(name: str, width: int | None, stem: str, pretrained: bool) -> None:
 def _imagenet(name: str, under: str = "") -> dict[str, Tensor]:
     """torchvision's ImageNet weights below one prefix; checked against the hash in their name."""
     weights = torchvision.models.get_weight(WEIGHTS[name])
-    state = weights.get_state_dict(check_hash=True, map_location="cpu")
+    state = weights.get_state_dict(check_hash=True, map_location="cpu", weights_only=True)
     return {key.removeprefix(under): value for key, value in state.items() if key.startswith(under)}
 
 

@@ -50,8 +50,12 @@ class Pretrain(Data):
         result = pretrain(pool, self.recipe, run=self.out)
         folder = save_model(result.encoder, self.recipe, self.out / "model")
         record = make_record(
-            "pretrain", self.out.name, recipes.as_dict(self.recipe), {"pool": pool.describe()},
-            result.history, result.seconds,
+            "pretrain",
+            self.out.name,
+            recipes.as_dict(self.recipe),
+            {"pool": pool.describe()},
+            result.history,
+            result.seconds,
         )
         print(f"encoder: {folder}\nrecord: {record.save(self.out)}")
 
@@ -72,10 +76,15 @@ class Finetune(Data):
         result = finetune(train, validation, self.recipe, encoder, run=self.out)
         folder = save_model(result.model, self.recipe, self.out / "model")
         record = make_record(
-            "finetune", self.out.name, recipes.as_dict(self.recipe),
+            "finetune",
+            self.out.name,
+            recipes.as_dict(self.recipe),
             {"train": train.describe(), "validation": validation.describe()},
-            result.history, result.seconds, evaluate(result.model, validation),
-            scored="validation", best_epoch=result.best_epoch,
+            result.history,
+            result.seconds,
+            evaluate(result.model, validation),
+            scored="validation",
+            best_epoch=result.best_epoch,
         )
         print(f"model: {folder}\nrecord: {record.save(self.out)}")
 

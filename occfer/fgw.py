@@ -77,12 +77,8 @@ class FGW(nn.Module):
             )
         self.attention_after = attention_after % stages
         channels = self.backbone.stage_channels[self.attention_after]
-        self.attention = _attention(
-            attention, regions, channels, reduction, kernel_size, official
-        )
-        self.head = classification_head(
-            head, fusion, self.backbone.channels, regions, num_classes
-        )
+        self.attention = _attention(attention, regions, channels, reduction, kernel_size, official)
+        self.head = classification_head(head, fusion, self.backbone.channels, regions, num_classes)
 
     def forward(self, images: Float[Tensor, "batch colours height width"]) -> FGWOutput:
         maps: list[Tensor] = []

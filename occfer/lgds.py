@@ -32,8 +32,8 @@ class SlicedHead(nn.Module):
     def forward(
         self, features: Float[Tensor, "batch regions channels"]
     ) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch regions classes"]]:
-        batch, regions, channels = features.shape
-        slices = self.fc.weight.view(-1, regions, channels)
+        regions = features.shape[1]
+        slices = self.fc.weight.unflatten(1, (regions, -1))
         votes = torch.einsum("bkd,ykd->bky", features, slices)
         return votes.sum(dim=1) + self.fc.bias, regions * votes + self.fc.bias
 
@@ -132,9 +132,7 @@ class LocalGlobalLoss(nn.Module):
     ``region_logits``) and targets [B]; computed in float32.
     """
 
-    def __init__(
-        self, weight: float = 0.5, detach_regions: bool = False, region_ce: bool = False
-    ):
+    def __init__(self, weight: float = 0.5, detach_regions: bool = False, region_ce: bool = False):
         super().__init__()
         if weight < 0:
             raise ValueError(f"weight is λ of (10) and must be at least 0, got {weight}.")

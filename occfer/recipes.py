@@ -16,9 +16,7 @@ OptimizerName = Literal["adam", "sgd"]
 
 def _tier(name: str) -> Tier:
     if name not in get_args(Tier):
-        raise ValueError(
-            f"OCCFER_TIER must be one of {', '.join(get_args(Tier))}, got {name!r}."
-        )
+        raise ValueError(f"OCCFER_TIER must be one of {', '.join(get_args(Tier))}, got {name!r}.")
     return name
 
 
@@ -55,8 +53,15 @@ class ViewRecipe:
 
 
 GENTLE_VIEWS = ViewRecipe(
-    crop=(0.7, 1.0), rotation=10.0, jitter=0.5, brightness=0.2, contrast=0.2, saturation=0.2,
-    hue=0.0, grey=0.0, occlusion=0.0,
+    crop=(0.7, 1.0),
+    rotation=10.0,
+    jitter=0.5,
+    brightness=0.2,
+    contrast=0.2,
+    saturation=0.2,
+    hue=0.0,
+    grey=0.0,
+    occlusion=0.0,
 )
 """Fine-tuning's augmentation. The paper names none; a face stays whole and uncovered."""
 
@@ -142,11 +147,14 @@ BUDGETS: dict[Tier, dict[str, dict[str, Any]]] = {
         "finetune": dict(epochs=3, batch_size=32, learning_rate=1e-3, patience=3),
     },
     "laptop": {
-        "pretrain": dict(
-            epochs=30, learning_rate=1e-3, schedule="cosine", precision="bf16-mixed"
-        ),
+        "pretrain": dict(epochs=30, learning_rate=1e-3, schedule="cosine", precision="bf16-mixed"),
         "finetune": dict(
-            epochs=20, learning_rate=1e-3, patience=8, decay_from=10, decay_every=1, decay=0.75,
+            epochs=20,
+            learning_rate=1e-3,
+            patience=8,
+            decay_from=10,
+            decay_every=1,
+            decay=0.75,
             precision="bf16-mixed",
         ),
     },

@@ -77,6 +77,8 @@ def five_regions(
     region's own border, and widens its filter where it shrinks, as ``interpolate`` with
     ``antialias=True`` does.
     """
+    if size < 1:
+        raise ValueError(f"size must be at least 1, got {size}; it is the side of a region.")
     batch, channels, height, width = images.shape
     rows, columns = _resampling(
         height, width, size, regions, corner, centre, share, images.dtype, images.device
@@ -92,6 +94,7 @@ def five_regions(
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what a prediction makes first may serve a gradient later
 def _resampling(height, width, size, regions, corner, centre, share, dtype, device):
     """Both directions: the different matrices, and which of them each region takes."""
     boxes = region_boxes(regions, corner, centre, share)
@@ -121,6 +124,11 @@ def resampling_matrix(
     pixels = torch.arange(length, dtype=torch.float64) + 0.5
     centres = start + (torch.arange(size, dtype=torch.float64) + 0.5) * scale
     inside = (pixels > start) & (pixels < start + extent)
+    if not inside.any():
+        raise ValueError(
+            f"a region from {start:.3g} to {start + extent:.3g} holds no pixel of {length}; take "
+            "larger pictures or shares."
+        )
     if scale < 1:
         centres = centres.clamp(pixels[inside].min(), pixels[inside].max())
     weights = (1 - (pixels - centres[:, None]).abs() / reach).clamp(min=0) * inside

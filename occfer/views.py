@@ -126,12 +126,8 @@ class RandomView:
             hue=torch.where(jittered, draw(-self.hue, self.hue, batch), 0.0),
             grey=flips(self.grey),
             occlusion=occlusion,
-            blocks=draw_blocks(
-                occlusion, self.size, self.size, generator, self.occlusion_aspect
-            ),
-            fill_seed=int(
-                torch.randint(2**62, (), generator=generator, device=generator.device)
-            ),
+            blocks=draw_blocks(occlusion, self.size, self.size, generator, self.occlusion_aspect),
+            fill_seed=int(torch.randint(2**62, (), generator=generator, device=generator.device)),
         )
 
     def apply(

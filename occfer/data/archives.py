@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from shutil import rmtree
-from typing import BinaryIO
+from typing import Protocol, runtime_checkable
 from uuid import uuid4
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -132,6 +132,13 @@ def safe_path(name: str) -> str:
     return "/".join(parts)
 
 
+@runtime_checkable
+class _Readable(Protocol):
+    """All that is asked of a member's content."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 class _Meter:
     """Counts members and bytes as they come, and stops at the first one too many."""
 
@@ -172,7 +179,7 @@ class _Meter:
 class _Metered:
     """A file, read in pieces of stated size, every byte of it counted."""
 
-    def __init__(self, file: BinaryIO, meter: _Meter) -> None:
+    def __init__(self, file: _Readable, meter: _Meter) -> None:
         self.file, self.meter = file, meter
 
     def read(self, size: int) -> bytes:
@@ -204,7 +211,7 @@ def _files(archive: Path, limits: Limits) -> Iterator[tuple[str, Iterator[bytes]
             yield path, _chunks(file, archive)
 
 
-def _chunks(file: BinaryIO | _Metered, archive: Path) -> Iterator[bytes]:
+def _chunks(file: _Readable, archive: Path) -> Iterator[bytes]:
     with _blame(archive):
         yield from iter(lambda: file.read(CHUNK), b"")
 
@@ -228,7 +235,7 @@ def _begins(archive: Path, magic: bytes) -> bool:
         return file.read(len(magic)) == magic
 
 
-def _tar_files(archive: Path, meter: _Meter) -> Iterator[tuple[str, BinaryIO]]:
+def _tar_files(archive: Path, meter: _Meter) -> Iterator[tuple[str, _Readable]]:
     openers = [opener for magic, opener in _COMPRESSIONS.items() if _begins(archive, magic)]
     with (openers or [open])[0](archive, "rb") as file:
         # A stream behind the meter, because a tar's headers alone can unfold to gigabytes.
@@ -246,7 +253,7 @@ def _tar_files(archive: Path, meter: _Meter) -> Iterator[tuple[str, BinaryIO]]:
             pass
 
 
-def _zip_files(archive: Path, meter: _Meter) -> Iterator[tuple[str, _Metered]]:
+def _zip_files(archive: Path, meter: _Meter) -> Iterator[tuple[str, _Readable]]:
     with zipfile.ZipFile(archive) as members:
         for member in members.infolist():
             # What the archive says; ``filename`` has been cut at a NUL.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int, Int64, UInt8
 from torch import Tensor
@@ -82,9 +83,10 @@ class FaceSet:
         return self.images.device
 
     def __getitem__(
-        self, index: slice | Bool[Tensor, " faces"] | Int[Tensor, " chosen"] | Sequence[int]
+        self,
+        index: slice | Bool[Tensor, " mask"] | Int[Tensor, " chosen"] | np.ndarray | Sequence[int],
     ) -> "FaceSet":
-        """The chosen faces, in the order of the index; a slice with positive step copies nothing.
+        """The chosen faces, in the order of the index; a slice of step 1 copies nothing.
 
         Raises:
             TypeError: the index is a single number; ``faces[i:i+1]`` is a set of one face.
@@ -92,8 +94,9 @@ class FaceSet:
         """
         if isinstance(index, slice):
             rows = range(len(self))[index]
-            # A step backwards is the one slice PyTorch cannot take.
-            chosen = index if rows.step > 0 else torch.tensor(rows, dtype=torch.int64)
+            # PyTorch cannot take every step that Python can.
+            whole_run = rows.step == 1
+            chosen = slice(rows.start, rows.stop) if whole_run else torch.tensor(list(rows)).long()
         else:
             # Resolved on the CPU: a bad index on a GPU would end the process.
             rows = torch.arange(len(self))[_as_index(index)].tolist()
@@ -204,7 +207,7 @@ def tensor_sha256(tensor: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _as_index(index: Tensor | Sequence[int]) -> Tensor:
+def _as_index(index: object) -> Tensor:
     index = torch.as_tensor(index).cpu()
     if index.dim() != 1:
         raise TypeError(
@@ -214,7 +217,7 @@ def _as_index(index: Tensor | Sequence[int]) -> Tensor:
     return index if index.dtype == torch.bool or len(index) else index.long()
 
 
-def _check_images(images: Tensor) -> None:
+def _check_images(images: object) -> None:
     fits = isinstance(images, Tensor) and images.dtype == torch.uint8 and images.dim() == 4
     if not fits or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
         raise ValueError(
@@ -223,7 +226,7 @@ def _check_images(images: Tensor) -> None:
         )
 
 
-def _check_labels(labels: Tensor, count: int) -> None:
+def _check_labels(labels: object, count: int) -> None:
     fits = isinstance(labels, Tensor) and labels.dtype == torch.int64
     if not fits or labels.shape != (count,):
         raise ValueError(f"labels must be an int64 tensor [{count}], got {_name(labels)}.")
@@ -235,7 +238,7 @@ def _check_labels(labels: Tensor, count: int) -> None:
         )
 
 
-def _check_ids(ids: Sequence[str], count: int) -> None:
+def _check_ids(ids: Sequence, count: int) -> None:
     if len(ids) != count or not all(isinstance(identifier, str) for identifier in ids):
         raise ValueError(f"ids must be {count} strings, one per image, got {len(ids)} values.")
     if len(set(ids)) != count:
@@ -243,7 +246,7 @@ def _check_ids(ids: Sequence[str], count: int) -> None:
         raise ValueError(f"ids must be unique, but {twice!r} occurs more than once; rename it.")
 
 
-def _check_landmarks(landmarks: Tensor | None, count: int) -> None:
+def _check_landmarks(landmarks: object, count: int) -> None:
     if landmarks is None:
         return
     fits = isinstance(landmarks, Tensor) and landmarks.dtype == torch.float32
@@ -253,7 +256,7 @@ def _check_landmarks(landmarks: Tensor | None, count: int) -> None:
         )
 
 
-def _check_extras(extras: Mapping[str, Tensor], count: int) -> None:
+def _check_extras(extras: Mapping[str, object], count: int) -> None:
     for key, value in extras.items():
         if not isinstance(value, Tensor) or value.shape[:1] != (count,):
             raise ValueError(

@@ -8,9 +8,9 @@ JPEG files are compressed again, so their pixels are close to the table's, not e
 import csv
 import re
 from collections.abc import Iterator
-from io import BytesIO, TextIOWrapper
+from io import BufferedIOBase, BytesIO, TextIOWrapper
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -154,8 +154,7 @@ def _faces(source: Path) -> Iterator[_Face]:
             elif PurePosixPath(name).name in TABLES:
                 yield from _from_table(f"{source}/{name}", BytesIO(content))
     else:
-        with source.open("rb") as file:
-            yield from _from_table(str(source), file)
+        yield from _from_table(str(source), source.open("rb"))
 
 
 def _from_picture(name: str, content: bytes) -> _Face:
@@ -169,16 +168,20 @@ def _from_picture(name: str, content: bytes) -> _Face:
     return _Face(identifier, usage, label, decode(content, name, "L", SIZE))
 
 
-def _from_table(name: str, file: BinaryIO) -> Iterator[_Face]:
-    """Rows of ``emotion``, ``pixels`` and ``Usage`` in any order; names may have spaces around."""
+def _from_table(name: str, file: BufferedIOBase) -> Iterator[_Face]:
+    """Rows of ``emotion``, ``pixels`` and ``Usage`` in any order; names may have spaces around.
+
+    The file is closed at the end.
+    """
     number = 0
     try:
-        lines = csv.reader(TextIOWrapper(file, encoding="utf-8-sig", newline=""))
-        header = [column.strip() for column in next(lines, [])]
-        if not {"emotion", "pixels", "Usage"} <= set(header):
-            raise ValueError(f"its columns are {', '.join(header)[:80] or 'none'}")
-        for number, line in enumerate(filter(None, lines)):
-            yield _from_row(number, header, line)
+        with TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+            lines = csv.reader(text)
+            header = [column.strip() for column in next(lines, [])]
+            if not {"emotion", "pixels", "Usage"} <= set(header):
+                raise ValueError(f"its columns are {', '.join(header)[:80] or 'none'}")
+            for number, line in enumerate(filter(None, lines)):
+                yield _from_row(number, header, line)
     except (ValueError, csv.Error) as error:
         raise ValueError(
             f"{name} must have the columns emotion, pixels and Usage and 2,304 pixels a row, but "

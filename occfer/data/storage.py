@@ -32,8 +32,7 @@ def save_faces(faces: FaceSet, folder: str | Path) -> Path:
         FileExistsError: something is there already.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists already; remove it or save under another name.")
+    _refuse_existing(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.with_name(f".{folder.name}.{uuid4().hex}")
     unfinished.mkdir()
@@ -41,10 +40,20 @@ def save_faces(faces: FaceSet, folder: str | Path) -> Path:
         for file, tensor in _arrays(faces).items():
             _write_array(unfinished / file, tensor)
         (unfinished / MANIFEST).write_text(json.dumps(_manifest(faces)), encoding="utf-8")
-        unfinished.rename(folder)
+        try:
+            unfinished.rename(folder)
+        except OSError:
+            # Another process saved there meanwhile; systems differ in the error they give.
+            _refuse_existing(folder)
+            raise
     finally:
         rmtree(unfinished, ignore_errors=True)
     return folder
+
+
+def _refuse_existing(folder: Path) -> None:
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists already; remove it or save under another name.")
 
 
 def open_faces(folder: str | Path, verify: bool = True) -> FaceSet:

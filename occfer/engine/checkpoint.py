@@ -95,10 +95,13 @@ class Checkpoints:
                 words = json.loads(path.read_text())
                 tensors = load_tensors(path.with_suffix(".safetensors"), words["sha256"])
             except (OSError, ValueError, KeyError, SafetensorError) as damage:
-                warnings.warn(f"{path} is passed over for the state before it: {damage}")
+                warnings.warn(
+                    f"{path} is passed over for the state before it: {damage}", stacklevel=2
+                )
                 continue
             model.load_state_dict(_under("model.", tensors))
             optimizer.load_state_dict(_nested_optimizer(tensors, words["param_groups"]))
+            _lay_out_like_parameters(optimizer)
             return Place(**words["place"]), _under("best.", tensors) or None
         return Place(), None
 
@@ -152,9 +155,7 @@ def _flush(path: Path) -> None:
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
-        key.removeprefix(prefix): value
-        for key, value in tensors.items()
-        if key.startswith(prefix)
+        key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
     }
 
 
@@ -175,6 +176,14 @@ def _nested_optimizer(tensors: Mapping[str, Tensor], groups: list[dict[str, Any]
         parameter, name = key.split(".", 1)
         state.setdefault(int(parameter), {})[name] = value
     return {"state": state, "param_groups": groups}
+
+
+def _lay_out_like_parameters(optimizer: Optimizer) -> None:
+    """Fused kernels walk through memory, so a moment has to lie there as its parameter does."""
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:

@@ -47,18 +47,28 @@ def build_classifier(recipe: FinetuneRecipe, encoder: Encoder | None = None) -> 
     """The network of a recipe, initialised from its seed, its backbone from ``encoder``."""
     network = recipe.network
     backbone = dict(
-        backbone=network.backbone, width=network.width, stem=network.stem,
-        pretrained=recipe.pretrained, num_classes=len(EMOTIONS),
+        backbone=network.backbone,
+        width=network.width,
+        stem=network.stem,
+        pretrained=recipe.pretrained,
+        num_classes=len(EMOTIONS),
     )
     with seeded_modules(recipe.seed):
         if recipe.method == "plain":
             model = PlainClassifier(**backbone)
         elif recipe.method == "fgw":
             model = FGW(
-                size=network.size, regions=recipe.regions, corner=recipe.corner,
-                centre=recipe.centre, share=recipe.share, attention=recipe.attention,
-                attention_after=recipe.attention_after, official=recipe.official,
-                head=recipe.head, fusion=recipe.fusion, **backbone,
+                size=network.size,
+                regions=recipe.regions,
+                corner=recipe.corner,
+                centre=recipe.centre,
+                share=recipe.share,
+                attention=recipe.attention,
+                attention_after=recipe.attention_after,
+                official=recipe.official,
+                head=recipe.head,
+                fusion=recipe.fusion,
+                **backbone,
             )
         else:
             raise ValueError(f"method must be 'plain' or 'fgw', got {recipe.method!r}.")
@@ -120,8 +130,11 @@ def finetune(
 
     steps = steps_per_epoch(len(train), recipe.batch_size)
     bar = tqdm(
-        total=recipe.epochs * steps, initial=place.epoch * steps + place.step,
-        desc=recipe.method, unit="step", disable=not progress,
+        total=recipe.epochs * steps,
+        initial=place.epoch * steps + place.step,
+        desc=recipe.method,
+        unit="step",
+        disable=not progress,
     )
     started = saved = time.monotonic()
     before = place.seconds
@@ -142,9 +155,7 @@ def finetune(
                 optimizer.step()
 
                 measured = {"loss": loss.item(), **watch(output, targets)}
-                check_finite(
-                    measured["loss"], place.epoch, step, [train.ids[i] for i in index[:3]]
-                )
+                check_finite(measured["loss"], place.epoch, step, [train.ids[i] for i in index[:3]])
                 for name, value in measured.items():
                     place.sums[name] = place.sums.get(name, 0.0) + value * len(index)
                 place.step = step + 1

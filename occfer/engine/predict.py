@@ -56,9 +56,7 @@ def as_faces(source: Tensor | np.ndarray | Image.Image | str | Path) -> Tensor:
 
 
 @torch.inference_mode()
-def predict(
-    model: nn.Module, source: Tensor | np.ndarray | Image.Image | str | Path
-) -> Prediction:
+def predict(model: nn.Module, source: Tensor | np.ndarray | Image.Image | str | Path) -> Prediction:
     """Probabilities of the seven expressions for faces that are already cut out and aligned.
 
     Args:

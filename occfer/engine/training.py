@@ -62,6 +62,7 @@ def build_optimizer(
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
+    """One rate for all parameters."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
 

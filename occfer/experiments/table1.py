@@ -66,8 +66,13 @@ def pretrained_encoder(
     pool = splits.pool
     pretrained = pretrain(pool, recipe, run=folder)
     make_record(
-        EXPERIMENT, folder.name, as_dict(recipe), {"pool": pool.describe()},
-        pretrained.history, pretrained.seconds, tier=tier,
+        EXPERIMENT,
+        folder.name,
+        as_dict(recipe),
+        {"pool": pool.describe()},
+        pretrained.history,
+        pretrained.seconds,
+        tier=tier,
         leaks_dropped=len(splits.train) - len(pool),
     ).save(results)
     save_model(pretrained.encoder, recipe, folder / "model")
@@ -97,14 +102,20 @@ def run_row(
     tuned = finetune(splits.train, splits.validation, recipe, encoder, run=folder)
     save_model(tuned.model, recipe, folder / "model")
     record = make_record(
-        EXPERIMENT, name, as_dict(recipe),
+        EXPERIMENT,
+        name,
+        as_dict(recipe),
         {
             "train": splits.train.describe(),
             "validation": splits.validation.describe(),
             "test": splits.test.describe(),
         },
-        tuned.history, tuned.seconds, evaluate(tuned.model, splits.test), tier=tier,
-        row=row, best_epoch=tuned.best_epoch,
+        tuned.history,
+        tuned.seconds,
+        evaluate(tuned.model, splits.test),
+        tier=tier,
+        row=row,
+        best_epoch=tuned.best_epoch,
     )
     record.save(results)
     return record

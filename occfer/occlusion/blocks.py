@@ -141,9 +141,7 @@ def block(
     fill: Fill = "noise",
     generator: Generator | None = None,
     aspect: tuple[float, float] = ASPECT,
-) -> tuple[
-    Float[Tensor, "batch channels height width"], Bool[Tensor, "batch height width"]
-]:
+) -> tuple[Float[Tensor, "batch channels height width"], Bool[Tensor, "batch height width"]]:
     """Cover one random block of each face (§2.2, §3.5).
 
     Args:

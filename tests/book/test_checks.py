@@ -197,13 +197,21 @@ def test_a_failing_cell_stops_the_run_and_is_shown(tmp_path: Path) -> None:
     assert "ValueError: invalid literal" in str(failure.value)
 
 
+def test_a_dead_kernel_is_told_by_its_cell(tmp_path: Path) -> None:
+    cells = [new_code_cell("x = 1"), new_code_cell("import os; os._exit(3)"), new_code_cell("x")]
+    with pytest.raises(NotebookFailedError, match=r"lost its Python .* in its cell 1:"):
+        run_all({tmp_path / "dead.ipynb": new_notebook(cells=cells)}, jobs=1)
+
+
 def test_a_notebook_over_its_time_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OCCFER_TIER", "smoke")
     monkeypatch.setattr("tools.book.execute.SMOKE_LIMIT_S", 1)
-    notebook = new_notebook(cells=[new_code_cell("import time\ntime.sleep(60)")])
-    with pytest.raises(NotebookFailedError, match=r"slow\.ipynb had to finish within 1 s"):
+    notebook = new_notebook(
+        cells=[new_code_cell("x = 1"), new_code_cell("import time\ntime.sleep(60)")]
+    )
+    with pytest.raises(NotebookFailedError, match=r"finish within 1 s.* in its cell 1:"):
         run_all({tmp_path / "slow.ipynb": notebook}, jobs=1)
 
 

@@ -1,0 +1,150 @@
+"""One look for all figures of the book: readable in print, in grey, and without colour vision.
+
+Colours are Okabe and Ito's eight (Color Universal Design, 2008); where colour would have to tell
+things apart, line styles and markers say the same.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from occfer.recipes import TIER
+from occfer.regions import REGIONS
+
+BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK = PALETTE = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#000000",
+)
+GREY = "#8a8a8a"
+REGION_STYLES = dict(
+    zip(
+        REGIONS,
+        ((BLUE, "-"), (RED, "--"), (GREEN, "-."), (PINK, ":"), (BLACK, (0, (5, 1)))),
+        strict=True,
+    )
+)
+"""Colour and line style of each of the five regions, the same in every figure."""
+FULL_WIDTH = 8.0
+"""Width of a figure that fills the page, in inches."""
+
+
+def style() -> None:
+    """Set the book's look for every figure drawn afterwards."""
+    sns.set_theme(
+        context="notebook",
+        style="ticks",
+        palette=PALETTE,
+        font="DejaVu Sans",
+        rc={
+            "figure.dpi": 130,
+            "figure.figsize": (FULL_WIDTH, 3.2),
+            "figure.constrained_layout.use": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": 10,
+            "axes.labelsize": 10,
+            "xtick.labelsize": 9,
+            "ytick.labelsize": 9,
+            "legend.fontsize": 9,
+            "legend.frameon": False,
+            "lines.linewidth": 2,
+            "image.interpolation": "nearest",
+        },
+    )
+
+
+def as_picture(image: Tensor | np.ndarray) -> np.ndarray:
+    """[C, H, W] or [H, W] (uint8, or float in [0, 1]) → what ``imshow`` takes."""
+    picture = torch.as_tensor(image).detach().cpu()
+    if picture.is_floating_point():
+        picture = picture.clamp(0, 1)
+    if picture.ndim == 3:
+        picture = picture.permute(1, 2, 0)
+        picture = picture[:, :, 0] if picture.shape[2] == 1 else picture
+    return picture.numpy()
+
+
+def show_face(axis: Axes, image: Tensor | np.ndarray, title: str = "") -> None:
+    """One picture on an axis of its own, without ticks."""
+    axis.imshow(as_picture(image), cmap="gray", vmin=0, vmax=None if image.ndim == 3 else 1)
+    axis.set_title(title, fontsize=9)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
+
+
+def show_faces(
+    images: Sequence[Tensor] | Tensor,
+    titles: Sequence[str] = (),
+    columns: int = 8,
+    row_titles: Sequence[str] = (),
+    height: float | None = None,
+) -> tuple[Figure, np.ndarray]:
+    """A grid of pictures, row by row.
+
+    Args:
+        images: N pictures [C, H, W], uint8 or float in [0, 1].
+        titles: one per picture, or none.
+        columns: pictures in a row.
+        row_titles: one per row, written to its left, or none.
+        height: of a row in inches; by default a full row fills the page.
+
+    Returns:
+        The figure and its axes, [rows, columns].
+    """
+    rows = -(-len(images) // columns)
+    height = height or FULL_WIDTH / columns
+    title_room = 0.22 if len(titles) else 0.04
+    size = (height * columns, rows * (height + title_room))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for number, axis in enumerate(axes.flat):
+        if number >= len(images):
+            axis.set_axis_off()
+            continue
+        show_face(axis, images[number], titles[number] if len(titles) else "")
+    for row, title in zip(axes, row_titles, strict=False):
+        row[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
+    return figure, axes
+
+
+def draw_boxes(axis: Axes, boxes: Tensor, side: tuple[int, int], names: Sequence[str] = REGIONS):
+    """Outline boxes given as shares of a picture of ``side`` (height, width) that ``axis`` shows.
+
+    ``boxes``: top, left, height and width, as :func:`occfer.regions.region_boxes` gives them.
+    """
+    rows, columns = side
+    for name, (top, left, height, width) in zip(names, boxes.tolist(), strict=True):
+        colour, line = REGION_STYLES[name]
+        corner = (left * columns - 0.5, top * rows - 0.5)
+        axis.add_patch(
+            Rectangle(
+                corner,
+                width * columns,
+                height * rows,
+                fill=False,
+                edgecolor=colour,
+                linestyle=line,
+                linewidth=2.2,
+                label=name,
+                clip_on=False,
+            )
+        )
+
+
+def stamp(figure: Figure, about: str = "") -> None:
+    """Write the tier, and what else decides a measured figure, below its right corner."""
+    text = " · ".join(part for part in (f"{TIER} tier", about) if part)
+    figure.text(1.0, -0.01, text, ha="right", va="top", fontsize=7.5, color=GREY)

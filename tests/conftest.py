@@ -1,0 +1,62 @@
+"""What every test shares: shapes checked at run time, one thread, small faces, the real ones."""
+
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+# Before anything imports occfer. The numeric tower lets an int stand where a float is asked.
+install_import_hook(
+    "occfer", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
+
+torch.set_num_threads(1)
+
+settings.register_profile("here", deadline=None, max_examples=25)
+settings.register_profile("ci", parent=settings.get_profile("here"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_FILES = ("fer2013.tar.xz", "ferplus_votes.csv", "occlusion_ferplus.csv")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Where the real data sets lie: ``$OCCFER_DATA``, or ``shared/data`` beside the checkout."""
+    named = os.environ.get("OCCFER_DATA")
+    places = [Path(named)] if named else []
+    places.append(ROOT.parent / "shared" / "data")
+    for place in places:
+        if all((place / name).is_file() for name in SHARED_FILES):
+            return place
+    pytest.skip(f"needs {', '.join(SHARED_FILES)} in $OCCFER_DATA or ../shared/data")
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Callable[..., torch.Tensor]:
+    """``pictures(batch, channels, height, width, seed=0)``: random pixels, float32 in [0, 1]."""
+
+    def make(*shape: int, seed: int = 0) -> torch.Tensor:
+        return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def unchecked() -> Callable[[Callable], Callable]:
+    """A function as users have it, without the run-time checks of this test run: the message that
+    meets a wrong shape then is the library's own."""
+    return inspect.unwrap
+
+
+@pytest.fixture
+def global_chance():
+    """Fails a test that draws from PyTorch's global random state, or sets it."""
+    before = torch.get_rng_state()
+    yield
+    assert torch.equal(torch.get_rng_state(), before), "the global random state has changed"

@@ -1,0 +1,130 @@
+"""Folders of class folders, as people keep them."""
+
+import numpy as np
+import pytest
+
+from occfer.data import load_faces
+from occfer.data.folder import folder
+from occfer.emotions import EMOTIONS
+
+
+@pytest.fixture
+def put(tmp_path, encode):
+    """``put("happy/a.png", value)``: a flat grey 6 x 8 picture of that value."""
+
+    def write(name, value=0, size=(6, 8)):
+        path = tmp_path / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(np.full(size, value, np.uint8)))
+        return tmp_path / "mine"
+
+    return write
+
+
+def test_class_folders_become_labels_and_paths_become_ids(put):
+    put("sad/b.png", 2)
+    put("Happy/deep/er/a.png", 1)
+    mine = put("anger/c.png", 3)
+    faces = folder(mine)
+    assert faces.ids == ("Happy/deep/er/a.png", "anger/c.png", "sad/b.png")
+    assert [EMOTIONS[label] for label in faces.labels] == ["happiness", "anger", "sadness"]
+    assert faces.images.shape == (3, 3, 6, 8)
+    assert faces.images[:, :, 0, 0].tolist() == [[1, 1, 1], [3, 3, 3], [2, 2, 2]]
+    assert (faces.name, faces.split) == ("mine", "train")
+
+
+def test_colours_keep_their_channels(put, encode):
+    mine = put("happy/a.png")
+    (mine / "happy" / "a.png").write_bytes(encode(np.full((6, 8, 3), (10, 20, 30), np.uint8)))
+    assert folder(mine).images[0, :, 5, 7].tolist() == [10, 20, 30]
+    assert folder(mine, mode="L").images.shape == (1, 1, 6, 8)
+
+
+def test_split_folders_are_kept_apart(put):
+    put("train/happy/a.png", 1)
+    put("validation/happy/b.png", 2)
+    mine = put("test/happy/c.png", 3)
+    found = {split: load_faces(mine, split).ids for split in ("train", "val", "test")}
+    assert found == {
+        "train": ("train/happy/a.png",),
+        "val": ("validation/happy/b.png",),
+        "test": ("test/happy/c.png",),
+    }
+
+
+def test_without_split_folders_nothing_can_be_tested_on(put):
+    mine = put("happy/a.png")
+    assert len(load_faces(mine)) == 1
+    for split in ("val", "test"):
+        with pytest.raises(FileNotFoundError, match=f"has no {split} split"):
+            load_faces(mine, split)
+    with pytest.raises(ValueError, match="train, val, test; got 'pretrain'"):
+        load_faces(mine, "pretrain")
+
+
+def test_a_class_folder_of_unknown_meaning_is_named(put):
+    put("happy/a.png")
+    mine = put("contempt/b.png")
+    with pytest.raises(ValueError, match="contempt is named after no expression"):
+        folder(mine)
+    assert folder(mine, words={"contempt": -1}).labels.tolist() == [-1, 3]
+
+
+def test_a_broken_picture_is_named(put):
+    mine = put("happy/a.png")
+    (mine / "happy" / "b.jpg").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"happy/b\.jpg cannot be read"):
+        folder(mine)
+
+
+def test_pictures_of_several_sizes_need_a_size(put):
+    put("happy/a.png")
+    mine = put("happy/b.png", size=(9, 9))
+    with pytest.raises(ValueError, match=r"b\.png has 9 x 9 pixels, .* size=\(112, 112\)"):
+        folder(mine)
+    assert load_faces(mine, size=(5, 7)).images.shape == (2, 3, 5, 7)
+
+
+def test_what_is_no_picture_is_passed_by(put):
+    mine = put("happy/a.png")
+    for name in ("._a.png", "Thumbs.db", "notes.txt"):
+        (mine / "happy" / name).write_bytes(b"x")
+    (mine / "__MACOSX").mkdir()
+    (mine / ".git").mkdir()
+    (mine / "happy" / "folder.png").mkdir()
+    assert folder(mine).ids == ("happy/a.png",)
+
+
+def test_an_empty_or_missing_folder_says_what_was_expected(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no pictures"):
+        folder(tmp_path)
+    with pytest.raises(FileNotFoundError, match="is no folder"):
+        folder(tmp_path / "nowhere")
+
+
+def test_load_faces_opens_saved_sets(tmp_path, make_faces, same):
+    faces = make_faces(4)
+    assert same(load_faces(faces.save(tmp_path / "one")), faces)
+    with pytest.raises(ValueError, match="holds the train split; 'test' was asked for"):
+        load_faces(tmp_path / "one", "test")
+    faces.save(tmp_path / "many" / "train")
+    assert same(load_faces(tmp_path / "many"), faces)
+
+
+def test_load_faces_lists_what_there_is(tmp_path):
+    with pytest.raises(ValueError, match="synthfer, fer2013, ferplus, rafdb"):
+        load_faces("affectnet")
+
+
+@pytest.mark.parametrize("name", ["fer2013", "ferplus", "rafdb"])
+def test_data_that_is_not_there_says_how_to_obtain_it(tmp_path, name):
+    how = {"fer2013": "msambare/fer2013", "ferplus": "msambare/fer2013", "rafdb": "whdeng"}[name]
+    for root in (None, tmp_path / "nowhere", tmp_path):
+        with pytest.raises(FileNotFoundError, match=rf"{how}.*OCCFER_DATA"):
+            load_faces(name, root=root)
+
+
+def test_the_environment_says_where_data_lies(tmp_path, monkeypatch):
+    monkeypatch.setenv("OCCFER_DATA", str(tmp_path / "elsewhere"))
+    with pytest.raises(FileNotFoundError, match="elsewhere does not exist"):
+        load_faces("fer2013")

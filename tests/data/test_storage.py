@@ -1,0 +1,151 @@
+"""Saved sets: the same after a round trip, whole or absent, never silently damaged."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from occfer.data import FaceSet, storage
+from occfer.data.storage import MANIFEST, DamagedFaceSet, open_faces, save_faces
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    count=st.integers(0, 5),
+    channels=st.sampled_from([1, 3]),
+    size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    landmarks=st.booleans(),
+)
+def test_what_is_saved_is_opened(
+    tmp_path_factory, make_faces, same, count, channels, size, landmarks
+):
+    faces = make_faces(count, channels, size, landmarks)
+    opened = FaceSet.open(faces.save(tmp_path_factory.mktemp("sets") / "faces"))
+    assert same(opened, faces)
+    assert opened.sha256 == faces.sha256
+
+
+def test_odd_ids_and_names_survive(tmp_path, make_faces, same):
+    faces = FaceSet(
+        images=torch.zeros(3, 1, 2, 2, dtype=torch.uint8),
+        labels=torch.zeros(3, dtype=torch.int64),
+        ids=["脸/笑.jpg", 'a"\n\\', "\udcff"],
+        name="ü",
+        extras={"../../out": torch.zeros(3)},
+    )
+    assert same(FaceSet.open(faces.save(tmp_path / "faces")), faces)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["faces"]
+
+
+def test_an_opened_set_is_mapped_and_writing_to_it_leaves_the_file_alone(tmp_path, make_faces):
+    folder = make_faces(6).save(tmp_path / "faces")
+    before = (folder / "images.npy").read_bytes()
+    opened = FaceSet.open(folder)
+    assert isinstance(np.load(folder / "images.npy", mmap_mode="c"), np.memmap)
+    opened.images[0] = 7
+    assert (folder / "images.npy").read_bytes() == before
+
+
+def test_opening_without_verifying_reads_no_pixels(tmp_path, make_faces):
+    folder = make_faces(6).save(tmp_path / "faces")
+    flip_last_byte(folder / "images.npy")
+    assert len(FaceSet.open(folder, verify=False)) == 6
+
+
+def test_nothing_is_overwritten(tmp_path, make_faces):
+    folder = make_faces(6).save(tmp_path / "faces")
+    with pytest.raises(FileExistsError, match="exists already"):
+        make_faces(2).save(folder)
+    assert len(FaceSet.open(folder)) == 6
+
+
+def test_an_interrupted_save_leaves_nothing(tmp_path, make_faces, monkeypatch):
+    def full_disk(path, tensor):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(storage, "_write_array", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_faces(make_faces(6), tmp_path / "sets" / "faces")
+    assert list((tmp_path / "sets").iterdir()) == []
+
+
+def test_a_save_that_another_process_overtook_says_so(tmp_path, make_faces, monkeypatch):
+    write = storage._write_array
+
+    def write_after_the_other(path, tensor):
+        if not (tmp_path / "faces").exists():
+            (tmp_path / "faces").mkdir()
+            (tmp_path / "faces" / MANIFEST).touch()
+        write(path, tensor)
+
+    monkeypatch.setattr(storage, "_write_array", write_after_the_other)
+    with pytest.raises(FileExistsError):
+        save_faces(make_faces(6), tmp_path / "faces")
+
+
+def test_a_folder_without_a_set_is_not_called_damaged(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no saved FaceSet"):
+        open_faces(tmp_path)
+
+
+def flip_last_byte(path):
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("images.npy", flip_last_byte),
+        ("labels.npy", flip_last_byte),
+        ("landmarks.npy", flip_last_byte),
+        ("extra-1.npy", flip_last_byte),
+        ("images.npy", cut),
+        ("images.npy", empty),
+        ("labels.npy", lambda path: path.unlink()),
+        (MANIFEST, cut),
+        (MANIFEST, empty),
+        (MANIFEST, lambda path: path.write_text('{"format": 99}')),
+        (MANIFEST, lambda path: path.write_text("[]")),
+        (MANIFEST, lambda path: path.write_bytes(b"\xff\xfe")),
+    ],
+)
+def test_damage_is_recognised_and_the_folder_named(tmp_path, make_faces, file, damage):
+    folder = make_faces(6).save(tmp_path / "faces")
+    damage(folder / file)
+    with pytest.raises(DamagedFaceSet, match=str(folder)):
+        open_faces(folder)
+
+
+@pytest.mark.parametrize("key", ["ids", "hashes", "extras", "name", "landmarks"])
+def test_a_manifest_that_lacks_an_entry_is_damaged(tmp_path, make_faces, key):
+    folder = make_faces(6).save(tmp_path / "faces")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest[key]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(DamagedFaceSet, match=key):
+        open_faces(folder)
+
+
+def test_a_pickle_in_place_of_an_array_is_never_loaded(tmp_path, make_faces):
+    class Bomb:
+        def __reduce__(self):
+            return (tmp_path.joinpath("exploded").touch, ())
+
+    folder = make_faces(6).save(tmp_path / "faces")
+    np.save(folder / "labels.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
+    with pytest.raises(DamagedFaceSet):
+        open_faces(folder)
+    assert not (tmp_path / "exploded").exists()

@@ -1,0 +1,197 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare, kstest
+
+from occfer.occlusion import block
+from occfer.occlusion.blocks import ASPECT, block_mask, draw_blocks, draw_fill
+from occfer.randomness import generator_for
+
+FILLS = ("black", "mean", "constant", "noise", "texture", "mixed")
+ratios = st.floats(0, 1)
+sides = st.integers(1, 40)
+seeds = st.integers(0, 2**31)
+
+
+def mask_of(ratio: float, height: int, width: int, seed: int = 0, batch: int = 8) -> torch.Tensor:
+    return block(torch.zeros(batch, 1, height, width), ratio, generator=generator_for(seed))[1]
+
+
+@given(ratio=ratios, height=sides, width=sides, seed=seeds)
+def test_the_mask_holds_the_asked_share_to_the_pixel(ratio, height, width, seed) -> None:
+    mask = mask_of(ratio, height, width, seed)
+    assert mask.shape == (8, height, width)
+    assert mask.dtype == torch.bool
+    exact = ratio * height * width
+    assert all(abs(pixels - exact) <= 0.5 for pixels in mask.sum(dim=(1, 2)).tolist())
+
+
+@pytest.mark.parametrize("size", [24, 48, 100, 112, 224])
+@pytest.mark.parametrize("percent", [0, 5, 10, 15, 20, 25, 30])
+def test_the_shares_of_section_3_5_are_met_to_the_pixel(percent, size) -> None:
+    pixels = mask_of(percent / 100, size, size, batch=2).sum(dim=(1, 2))
+    # Half a pixel may go either way: 5 % of 48 x 48 are 115.2 pixels, 15 % of 10 x 10 are 15.
+    assert pixels.tolist() == [(percent * size * size + 50) // 100] * 2
+
+
+@given(seed=seeds, height=sides, width=sides)
+def test_every_face_may_have_a_share_of_its_own(seed, height, width) -> None:
+    ratio = torch.rand(6, generator=generator_for(seed), dtype=torch.float64)
+    _, mask = block(torch.zeros(6, 3, height, width), ratio.float(), generator=generator_for(seed))
+    covered = mask.sum(dim=(1, 2))
+    assert ((covered - ratio * height * width).abs() <= 0.5 + 1e-3).all()
+
+
+@given(ratio=ratios, height=sides, width=sides, seed=seeds)
+def test_a_block_is_a_full_rectangle_but_for_the_end_of_its_last_column(
+    ratio, height, width, seed
+) -> None:
+    for mask in mask_of(ratio, height, width, seed, batch=4):
+        if not mask.any():
+            continue
+        rows, columns = mask.any(dim=1).nonzero()[:, 0], mask.any(dim=0).nonzero()[:, 0]
+        box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert len(rows) == rows[-1] - rows[0] + 1
+        assert len(columns) == columns[-1] - columns[0] + 1
+        assert box[:, :-1].all()
+        last = box[:, -1].tolist()
+        assert last == sorted(last, reverse=True)
+        assert last[0]
+
+
+@given(ratio=ratios, height=sides, width=sides, seed=seeds, fill=st.sampled_from(FILLS))
+@pytest.mark.usefixtures("global_chance")
+def test_nothing_but_the_covered_pixels_changes(
+    pictures, ratio, height, width, seed, fill
+) -> None:
+    faces = 0.1 + 0.8 * pictures(4, 3, height, width, seed=seed)
+    before = faces.clone()
+    covered, mask = block(faces, ratio, fill, generator_for(seed))
+    assert torch.equal(faces, before)
+    changed = (covered != faces).any(dim=1)
+    assert not (changed & ~mask).any()
+    # The mean of a picture of one pixel is that pixel.
+    if fill != "mean" or height * width > 1:
+        assert torch.equal(changed, mask)
+    assert covered.min() >= 0
+    assert covered.max() <= 1
+
+
+@given(height=sides, width=sides, seed=seeds)
+def test_nothing_and_everything(pictures, height, width, seed) -> None:
+    faces = pictures(2, 3, height, width, seed=seed)
+    untouched, nowhere = block(faces, 0, generator=generator_for(seed))
+    assert torch.equal(untouched, faces)
+    assert not nowhere.any()
+    black, everywhere = block(faces, 1, "black", generator_for(seed))
+    assert everywhere.all()
+    assert not black.any()
+
+
+@pytest.mark.parametrize("ratio", [-0.01, 1.01, math.nan])
+def test_a_share_outside_of_0_to_1_is_refused(ratio) -> None:
+    with pytest.raises(ValueError, match=r"ratio .* must lie in \[0, 1\]; got values from"):
+        block(torch.zeros(2, 3, 8, 8), ratio)
+
+
+def test_an_unknown_fill_is_refused(unchecked) -> None:
+    with pytest.raises(ValueError, match=r"fill must be one of black, .*; got 'plaid'"):
+        unchecked(draw_fill)(torch.zeros(2, 3, 8, 8), "plaid", generator_for(0))
+
+
+@given(seed=seeds, fill=st.sampled_from(FILLS))
+def test_the_same_generator_state_covers_the_same(pictures, seed, fill) -> None:
+    faces = pictures(4, 3, 16, 20)
+    first, mask = block(faces, 0.3, fill, generator_for(seed))
+    again, same_mask = block(faces, 0.3, fill, generator_for(seed))
+    assert torch.equal(first, again)
+    assert torch.equal(mask, same_mask)
+
+
+# What a fill looks like
+
+
+def filled(fill: str, faces: torch.Tensor) -> torch.Tensor:
+    covered, mask = block(faces, 1.0, fill, generator_for(0))
+    assert mask.all()
+    return covered
+
+
+def test_mean_is_the_picture_s_own_mean(pictures) -> None:
+    faces = pictures(3, 3, 12, 10)
+    expected = torch.tensor([[[pixels.double().mean()] for pixels in face] for face in faces])
+    torch.testing.assert_close(filled("mean", faces), expected[..., None].expand_as(faces).float())
+
+
+def test_constant_is_one_random_colour_for_each_face(pictures) -> None:
+    colours = filled("constant", pictures(400, 3, 4, 4))
+    assert (colours == colours[:, :, :1, :1]).all()
+    assert kstest(colours[:, :, 0, 0].flatten().numpy(), "uniform").pvalue > 1e-3
+    assert colours[:, 0, 0, 0].unique().numel() > 390
+
+
+def test_noise_is_white_over_the_256_levels(pictures) -> None:
+    pixels = filled("noise", pictures(8, 3, 64, 64))
+    levels = (pixels * 255).round().long()
+    torch.testing.assert_close(levels.float() / 255, pixels)
+    assert chisquare(torch.bincount(levels.flatten(), minlength=256).numpy()).pvalue > 1e-3
+    neighbours = torch.stack([pixels[..., :-1].flatten(), pixels[..., 1:].flatten()])
+    assert abs(torch.corrcoef(neighbours)[0, 1]) < 0.02
+
+
+def test_texture_is_smooth_and_not_flat(pictures) -> None:
+    pixels = filled("texture", pictures(8, 3, 64, 64))
+    steps = (pixels[..., 1:] - pixels[..., :-1]).abs()
+    # Eight cells over 64 pixels: a step is at most an eighth of the difference of two cells.
+    assert steps.max() <= 1 / 8 + 1e-5
+    assert pixels.flatten(1).std(dim=1).min() > 0.1
+
+
+def test_mixed_draws_constant_noise_and_texture_alike() -> None:
+    pixels = filled("mixed", torch.full((600, 1, 32, 32), 0.5))[:, 0]
+    flat = (pixels == pixels[:, :1, :1]).flatten(1).all(dim=1)
+    step = (pixels[..., 1:] - pixels[..., :-1]).abs().amax(dim=(1, 2))
+    smooth = ~flat & (step < 0.3)
+    counts = [int(flat.sum()), int(smooth.sum()), int((~flat & ~smooth).sum())]
+    assert chisquare(counts).pvalue > 1e-3
+
+
+# Where a block lies
+
+
+def test_every_corner_position_is_equally_likely() -> None:
+    size = 12
+    square = draw_blocks(
+        torch.full((50_000,), 1 / 4), size, size, generator_for(0), aspect=(1.0, 1.0)
+    )
+    assert set(square.height.tolist()) == set(square.width.tolist()) == {6}
+    places = torch.bincount(square.top * 7 + square.left, minlength=49)
+    assert chisquare(places.numpy()).pvalue > 1e-3
+
+
+def test_the_aspect_is_log_uniform_within_its_bounds() -> None:
+    drawn = draw_blocks(torch.full((20_000,), 0.05), 400, 400, generator_for(0))
+    log_aspect = (drawn.height / drawn.width).log()
+    low, high = map(math.log, ASPECT)
+    assert log_aspect.min() > low - 0.03
+    assert log_aspect.max() < high + 0.03
+    shares = torch.histc(log_aspect, 10, low, high)
+    assert (shares / shares.mean() - 1).abs().max() < 0.1
+
+
+@given(ratio=ratios, height=sides, width=sides, seed=seeds)
+def test_corner_sides_and_pixels_describe_the_mask(ratio, height, width, seed) -> None:
+    drawn = draw_blocks(
+        torch.full((4,), ratio, dtype=torch.float64), height, width, generator_for(seed)
+    )
+    mask = block_mask(drawn, height, width)
+    for i in range(4):
+        pixels = mask[i].nonzero()
+        assert len(pixels) == drawn.pixels[i]
+        if len(pixels):
+            assert pixels.amin(dim=0).tolist() == [drawn.top[i], drawn.left[i]]
+            sides_found = pixels.amax(dim=0) - pixels.amin(dim=0) + 1
+            assert sides_found.tolist() == [drawn.height[i], drawn.width[i]]

@@ -1,0 +1,88 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
+from torch import nn
+
+from occfer.ocl import Projector
+from occfer.randomness import coin, fresh_generator, generator_for, seeded_modules, uniform
+
+
+def draw(*place: int) -> torch.Tensor:
+    return torch.rand(64, generator=generator_for(*place), dtype=torch.float64)
+
+
+def test_a_wrong_shape_is_rejected_at_run_time() -> None:
+    projector = Projector(channels=4, hidden=8, dimensions=2)
+    assert projector(torch.zeros(3, 4)).shape == (3, 2)
+    with pytest.raises(TypeCheckError):
+        projector(torch.zeros(3, 4, 1))
+
+
+@given(place=st.lists(st.integers(0, 2**40), min_size=1, max_size=4))
+def test_a_place_always_draws_the_same(place: list[int]) -> None:
+    assert torch.equal(draw(*place), draw(*place))
+
+
+@given(
+    a=st.tuples(*[st.integers(0, 1000)] * 3),
+    b=st.tuples(*[st.integers(0, 1000)] * 3),
+)
+def test_two_places_share_no_number(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    if a != b:
+        assert not set(draw(*a).tolist()) & set(draw(*b).tolist())
+
+
+def test_neighbouring_places_are_uncorrelated() -> None:
+    rows = torch.stack([draw(0, 1, step) for step in range(40)])
+    off_diagonal = torch.corrcoef(rows)[~torch.eye(40, dtype=torch.bool)]
+    # A correlation of 64 independent pairs has standard deviation 1/8.
+    assert off_diagonal.abs().max() < 0.6
+    assert off_diagonal.mean().abs() < 0.02
+
+
+def test_fresh_generators_differ() -> None:
+    assert fresh_generator().initial_seed() != fresh_generator().initial_seed()
+
+
+@given(
+    low=st.floats(-5, 5),
+    spread=st.floats(0, 10),
+    seed=st.integers(0, 2**31),
+    count=st.integers(0, 50),
+)
+def test_uniform_stays_within_its_bounds(low: float, spread: float, seed: int, count: int) -> None:
+    sample = uniform(low, low + spread, count, 2, generator=generator_for(seed))
+    assert sample.shape == (count, 2)
+    assert ((sample >= low - 1e-5) & (sample <= low + spread + 1e-5)).all()
+
+
+def test_uniform_has_the_mean_and_spread_of_the_uniform_distribution() -> None:
+    sample = uniform(-1, 3, 100_000, generator=generator_for(0))
+    assert sample.mean() == pytest.approx(1, abs=0.02)
+    assert sample.var() == pytest.approx(4**2 / 12, rel=0.02)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.2, 0.5, 1.0])
+def test_coins_fall_as_often_as_asked(probability: float) -> None:
+    share = coin(probability, 100_000, generator=generator_for(0)).double().mean()
+    assert share == pytest.approx(probability, abs=0.005 if 0 < probability < 1 else 0)
+
+
+@pytest.mark.usefixtures("global_chance")
+def test_modules_are_initialised_from_the_seed_alone() -> None:
+    with seeded_modules(3):
+        first = nn.Linear(8, 8).weight
+    with seeded_modules(3):
+        again = nn.Linear(8, 8).weight
+    with seeded_modules(4):
+        other = nn.Linear(8, 8).weight
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.usefixtures("global_chance")
+def test_the_global_random_state_is_put_back_after_an_error() -> None:
+    with pytest.raises(ZeroDivisionError), seeded_modules(3):
+        _ = 1 / 0

@@ -1,0 +1,70 @@
+"""Render SynthFER and pack it: ``python -m tools.synthfer --out DIR --pack FILE``.
+
+The same seed gives the same faces whatever the number of workers, because each face draws from
+(seed, identity, face) alone. A finished face is not rendered again. The defaults are the pack that
+the library carries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from . import records
+from .pack import write_pack
+from .sheet import contact_sheet
+from .workers import render_all
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line: render what is missing, then pack and draw the contact sheet where asked."""
+    parser = argparse.ArgumentParser(prog="python -m tools.synthfer", description=__doc__)
+    parser.add_argument("--identities", type=int, default=500, help="people to draw")
+    parser.add_argument("--per-identity", type=int, default=10,
+                        help="faces a person; the classes take turns")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=2026, help="one seed, one pack")
+    parser.add_argument("--samples", type=int, default=24, help="light paths a pixel")
+    parser.add_argument("--workers", type=int, default=1, help="processes, one thread each")
+    parser.add_argument("--out", type=Path, required=True, help="folder of finished faces")
+    parser.add_argument("--pack", type=Path, help="write the pack to this .safetensors file")
+    parser.add_argument("--sheet", type=Path, help="write a contact sheet to this .png file")
+    options = parser.parse_args(arguments)
+
+    recipe = {
+        "seed": options.seed,
+        "identities": options.identities,
+        "per_identity": options.per_identity,
+        "samples": options.samples,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    _check_recipe(options.out / "recipe.json", recipe)
+    todo = [
+        (identity, missing)
+        for identity in range(options.identities)
+        if (
+            missing := [
+                face
+                for face in range(options.per_identity)
+                if not records.path_of(options.out, identity, face).exists()
+            ]
+        )
+    ]
+    render_all(options.out, recipe, todo, options.workers)
+    if options.pack:
+        print(f"{options.pack}: SHA-256 {write_pack(options.out, options.pack, recipe)}")
+    if options.sheet:
+        contact_sheet(options.out, recipe).save(options.sheet)
+
+
+def _check_recipe(path: Path, recipe: dict[str, int]) -> None:
+    if path.exists() and (found := json.loads(path.read_text())) != recipe:
+        raise SystemExit(
+            f"Expected {path.parent} to hold faces of {recipe}, but it holds faces of {found}; "
+            "give another --out or the same settings."
+        )
+    path.write_text(json.dumps(recipe))
+
+
+if __name__ == "__main__":
+    main()
