@@ -134,7 +134,7 @@ class LocalGlobalLoss(nn.Module):
 
     def __init__(self, weight: float = 0.5, detach_regions: bool = False, region_ce: bool = False):
         super().__init__()
-        if weight < 0:
+        if not weight >= 0:
             raise ValueError(f"weight is λ of (10) and must be at least 0, got {weight}.")
         self.weight = weight
         self.detach_regions = detach_regions

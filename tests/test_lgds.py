@@ -309,7 +309,7 @@ class Watched(NamedTuple):
     accuracy: float
 
 
-def train_on_digits(head: str, epochs: int = 12) -> list[Watched]:
+def train_on_digits(head: str, epochs: int = 8) -> list[Watched]:
     """A digit has regions as a face has: five crops, one small shared network, one head."""
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32).div(16)[:, None]
@@ -342,17 +342,19 @@ def train_on_digits(head: str, epochs: int = 12) -> list[Watched]:
 
 
 def test_the_trap_of_the_separate_head() -> None:
-    """Trained by (8) alone, a region classifier gives up being right and the hinge dies; where
-    one classifier serves both, or has a loss of its own, it does not."""
+    """Trained by (8) alone, a region classifier gives up being right and the hinge dies. Where one
+    classifier serves regions and fusion the hinge lives on, and a region classifier with a loss
+    of its own learns."""
     runs = {head: train_on_digits(head) for head in HEADS}
     chance = 1 / 10
-    last = {head: run[-1] for head, run in runs.items()}
+    separate, sliced, with_ce = (runs[h][-1] for h in ("separate", "sliced", "separate+ce"))
 
-    assert last["separate"].acts < 0.01
-    assert last["separate"].region_accuracy < 0.5 * chance
-    assert last["separate"].region_accuracy < 0.5 * runs["separate"][0].region_accuracy
+    assert separate.acts < 0.01
+    assert separate.region_accuracy < 0.6 * chance
+    assert separate.region_accuracy < 0.6 * runs["separate"][0].region_accuracy
 
-    for alive in ("sliced", "separate+ce"):
-        assert last[alive].acts > 0.10, alive
-        assert last[alive].region_accuracy > 5 * chance, alive
-    assert all(run[-1].accuracy > 0.95 for run in runs.values())
+    assert sliced.acts > 0.05
+    assert sliced.region_accuracy > 3 * chance
+    assert with_ce.region_accuracy > 5 * chance
+    # Nobody notices from outside: every fused classifier is as good as the others.
+    assert min(run[-1].accuracy for run in runs.values()) > 0.97

@@ -94,13 +94,13 @@ class FaceSet:
         """
         if isinstance(index, slice):
             rows = range(len(self))[index]
-            # PyTorch cannot take every step that Python can.
-            whole_run = rows.step == 1
-            chosen = slice(rows.start, rows.stop) if whole_run else torch.tensor(list(rows)).long()
         else:
             # Resolved on the CPU: a bad index on a GPU would end the process.
             rows = torch.arange(len(self))[_as_index(index)].tolist()
-            chosen = torch.tensor(rows, dtype=torch.int64, device=self.device)
+        if isinstance(rows, range) and rows.step == 1:
+            chosen = slice(rows.start, rows.stop)
+        else:
+            chosen = torch.tensor(list(rows), dtype=torch.int64, device=self.device)
         return self._map(lambda tensor: tensor[chosen], ids=[self.ids[row] for row in rows])
 
     def to(self, device: torch.device | str) -> "FaceSet":

@@ -4,6 +4,7 @@ A record is one small JSON file; beside it lie the predictions for each face, fr
 accuracy, the interval and any paired test can be computed again.
 """
 
+import functools
 import json
 import platform
 import resource
@@ -100,8 +101,12 @@ def make_record(
     return Record(json.loads(json.dumps(values)), predictions)
 
 
+@functools.cache
 def environment() -> dict[str, Any]:
-    """Code, versions and device, without the name of the machine."""
+    """Code, versions and device, without the name of the machine.
+
+    Read once a process: a file that changes while a run is under way is not the code that ran.
+    """
     return {
         "occfer": version("occfer"),
         "commit": code_commit(),

@@ -15,7 +15,7 @@ from occfer.engine.evaluate import evaluate, mcnemar
 from occfer.engine.finetune import finetune
 from occfer.engine.models import load_encoder, save_model
 from occfer.engine.pretrain import pretrain
-from occfer.engine.records import Record, make_record
+from occfer.engine.records import Record, environment, make_record
 from occfer.experiments import paper
 from occfer.ocl import Encoder
 from occfer.recipes import (
@@ -131,6 +131,7 @@ def reproduce(
     runs: Path = Path("runs"),
 ) -> list[Record]:
     """All rows of one seed before the next seed; what is recorded already is not run again."""
+    environment()
     splits = load_splits(data, root)
     return [
         run_row(row, splits, data, tier, seed, results, runs)

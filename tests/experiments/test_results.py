@@ -1,0 +1,80 @@
+"""Every recorded run in the book can be checked by anyone from what lies beside it."""
+
+from pathlib import Path
+
+import pytest
+
+from occfer.data import load_faces
+from occfer.data.duplicates import occurs_in
+from occfer.engine.records import Record
+from occfer.experiments import paper, table1
+from occfer.recipes import CONTROL_ROWS, TABLE1_ROWS, FinetuneRecipe, from_dict
+
+RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
+PATHS = sorted(RESULTS.glob("*/*.json"))
+SCORED = [path for path in PATHS if path.with_suffix(".npz").exists()]
+
+
+def name(path: Path) -> str:
+    return path.stem
+
+
+@pytest.mark.parametrize("path", SCORED, ids=name)
+def test_numbers_follow_from_the_predictions(path: Path) -> None:
+    record = Record.load(path)
+    assert record.predictions.metrics() == record.metrics
+
+
+@pytest.mark.parametrize("path", PATHS, ids=name)
+def test_record_says_how_it_came_about(path: Path) -> None:
+    values = Record.load(path).values
+    recipe = from_dict(values["recipe"])
+    assert path.stem == values["name"]
+    assert path.parent.name == values["experiment"]
+    assert values["seed"] == recipe.seed
+    assert f"-{values['tier']}-" in values["name"]
+    assert len(values["environment"]["commit"].rstrip("+")) == 40
+    for described in values["data"].values():
+        assert len(described["sha256"]) == 64
+        assert sum(described["counts"].values()) + described["unlabelled"] == described["count"]
+    assert [row["epoch"] for row in values["history"]] == list(range(1, len(values["history"]) + 1))
+
+
+@pytest.mark.parametrize("path", SCORED, ids=name)
+def test_validation_chose_the_epoch(path: Path) -> None:
+    values = Record.load(path).values
+    assert isinstance(from_dict(values["recipe"]), FinetuneRecipe)
+    accuracies = [row["validation_accuracy"] for row in values["history"]]
+    assert accuracies.index(max(accuracies)) + 1 == values["best_epoch"]
+    assert values["data"]["validation"]["sha256"] != values["data"]["test"]["sha256"]
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if "fer2013" in path.stem], ids=name)
+def test_fer2013_records_used_the_real_splits(path: Path, shared_data: Path) -> None:
+    values = Record.load(path).values
+    splits = {
+        split: load_faces("fer2013", split, shared_data) for split in ("train", "val", "test")
+    }
+    expected = {
+        "train": splits["train"], "validation": splits["val"], "test": splits["test"],
+    }  # fmt: skip
+    for role, described in values["data"].items():
+        if role == "pool":
+            held_out = occurs_in(splits["train"], splits["val"], splits["test"])
+            assert described["sha256"] == splits["train"][~held_out].sha256
+            assert values["leaks_dropped"] == int(held_out.sum()) > 0
+        else:
+            assert described["sha256"] == expected[role].sha256
+
+
+def test_the_papers_table_has_the_rows_we_can_run() -> None:
+    assert list(paper.TABLE1) == list(TABLE1_ROWS)
+    assert paper.TABLE2["the paper"]["rafdb"] == paper.TABLE1["OCL+Res18+FGW+LGDS"]["rafdb"]
+    assert not set(CONTROL_ROWS) & set(TABLE1_ROWS)
+
+
+def test_a_row_without_a_record_says_not_run(tmp_path: Path) -> None:
+    lines = table1.lines(tmp_path, "fer2013", "paper")
+    assert {line.result for line in lines} == {"not run"}
+    assert "was not run" in table1.compare(lines[0], lines[1])
+    assert table1.as_markdown(lines, "fer2013").count("not run") == len(lines)

@@ -1,0 +1,71 @@
+"""Table 1 as a run: small faces, the whole way, and nothing done twice."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from occfer.data import FaceSet
+from occfer.data.duplicates import drop_leaks, occurs_in
+from occfer.experiments import table1
+
+NETWORK = dict(width=4, stem="small", size=24)
+
+
+def faces(count: int, seed: int, split: str) -> FaceSet:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, 1, 24, 24), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(count) % 7
+    return FaceSet(images, labels, [f"{split}-{n}" for n in range(count)], name="toy", split=split)
+
+
+@pytest.fixture
+def splits() -> table1.Splits:
+    train, validation, test = faces(42, 0, "train"), faces(14, 1, "val"), faces(14, 2, "test")
+    leaked = train.images.clone()
+    leaked[5], leaked[9] = validation.images[3], test.images[0]
+    return table1.Splits(replace(train, images=leaked), validation, test)
+
+
+def test_leaks_are_exactly_the_copied_faces(splits: table1.Splits) -> None:
+    found = occurs_in(splits.train, splits.validation, splits.test)
+    assert found.nonzero().flatten().tolist() == [5, 9]
+    assert not set(splits.pool.ids) & {"train-5", "train-9"}
+    assert len(drop_leaks(splits.train, splits.train)) == 0
+
+
+def test_rows_are_recorded_once(
+    splits: table1.Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from occfer import recipes
+
+    small = recipes.NetworkRecipe(**NETWORK)
+    monkeypatch.setitem(recipes.NETWORKS, "smoke", small)
+    budget = {
+        "pretrain": dict(epochs=1, batch_size=16),
+        "finetune": dict(epochs=1, batch_size=16),
+    }
+    monkeypatch.setitem(recipes.BUDGETS, "smoke", budget)
+    run = dict(
+        splits=splits,
+        data="toy",
+        tier="smoke",
+        results=tmp_path / "results",
+        runs=tmp_path / "runs",
+    )
+    first = table1.run_row("OCL+Res18", **run)
+    control = table1.run_row("Res18-scratch", **run)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    again = table1.run_row("OCL+Res18", **run)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == written
+    assert again.values == first.values
+    assert first.predictions.ids == splits.test.ids
+
+    pool = next((tmp_path / "results").rglob("*OCL-seed0.json"))
+    assert '"leaks_dropped": 2' in pool.read_text()
+    lines = {line.row: line for line in table1.lines(tmp_path / "results", "toy", "smoke")}
+    assert lines["OCL+Res18"].accuracies == [100 * first.metrics["accuracy"]]
+    assert lines["Res18-scratch"].records[0].values == control.values
+    assert lines["Res18"].result == "not run"
+    assert "McNemar" in table1.compare(lines["OCL+Res18"], lines["Res18-scratch"])

@@ -1,0 +1,192 @@
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from occfer import recipes
+from occfer.recipes import (
+    CONTROL_ROWS,
+    TABLE1_ROWS,
+    FinetuneRecipe,
+    NetworkRecipe,
+    PretrainRecipe,
+    as_dict,
+    finetuning,
+    from_dict,
+    pretraining,
+    table1_row,
+)
+
+TIERS = ("smoke", "laptop", "paper")
+
+
+def test_the_defaults_are_the_paper_s() -> None:
+    """§2.2, §2.3, §2.4 and §3.2, number by number."""
+    pretrain, finetune = PretrainRecipe(), FinetuneRecipe()
+    assert pretrain.epochs == 800
+    assert pretrain.learning_rate == finetune.learning_rate == 0.00025
+    assert pretrain.optimizer == finetune.optimizer == "adam"
+    assert pretrain.network == finetune.network == NetworkRecipe("resnet18", None, "imagenet", 112)
+    assert (finetune.regions, finetune.corner, finetune.centre) == (5, 0.75, 0.85)
+    assert finetune.restrain_weight == 0.5
+    assert not pretrain.one_view
+
+
+def test_readings_chosen_where_the_paper_is_silent() -> None:
+    pretrain, finetune = PretrainRecipe(), FinetuneRecipe()
+    assert (pretrain.temperature, pretrain.batch_size) == (0.2, 256)
+    assert (pretrain.projector_hidden, pretrain.projector_dimensions) == (512, 128)
+    assert pretrain.views.occlusion == 0.5
+    assert pretrain.views.occlusion_area == (0.05, 0.30)
+    assert pretrain.views.fill == "mixed"
+    assert (finetune.share, finetune.attention, finetune.attention_after) == ("side", "shared", -1)
+    assert (finetune.head, finetune.fusion) == ("sliced", "concat")
+    assert not finetune.official
+    assert not finetune.detach_regions
+
+
+@pytest.mark.parametrize(
+    ("epoch", "falls"),
+    [(1, 0), (79, 0), (80, 1), (84, 1), (85, 2), (89, 2), (90, 3), (100, 5), (199, 24)],
+)
+def test_the_rate_falls_by_a_tenth_every_five_epochs_from_epoch_80_on(epoch, falls) -> None:
+    rate = FinetuneRecipe().learning_rate_at(epoch)
+    assert rate == pytest.approx(0.00025 * 0.9**falls)
+
+
+def test_sgd_is_the_other_reading() -> None:
+    recipe = replace(FinetuneRecipe(), **recipes.SGD)
+    assert (recipe.optimizer, recipe.momentum) == ("sgd", 0.9)
+    assert recipe.learning_rate_at(0) == 0.01
+    assert recipe.learning_rate_at(80) == pytest.approx(0.009)
+
+
+@given(epochs=st.integers(1, 1000))
+def test_a_cosine_falls_from_the_rate_to_nearly_nothing(epochs) -> None:
+    recipe = PretrainRecipe(schedule="cosine", epochs=epochs)
+    rates = [recipe.learning_rate_at(epoch) for epoch in range(epochs)]
+    assert rates[0] == recipe.learning_rate
+    assert rates == sorted(rates, reverse=True)
+    assert recipe.learning_rate_at(epochs) == pytest.approx(0, abs=1e-12)
+    # Symmetric about the middle: what is lost early is lost late.
+    assert rates[0] - recipe.learning_rate_at(1) == pytest.approx(rates[-1], abs=1e-12)
+
+
+def test_a_constant_rate_is_constant() -> None:
+    assert {PretrainRecipe().learning_rate_at(epoch) for epoch in (0, 80, 799)} == {0.00025}
+
+
+# Table 1
+
+
+def changed(a: FinetuneRecipe, b: FinetuneRecipe) -> set[str]:
+    return {field.name for field in fields(a) if getattr(a, field.name) != getattr(b, field.name)}
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_from_row_to_row_one_idea_is_added(tier) -> None:
+    rows = [table1_row(row, tier) for row in TABLE1_ROWS]
+    assert [changed(a, b) for a, b in zip(rows, rows[1:], strict=False)] == [
+        {"pretrained"}, {"method", "restrain_weight"}, {"restrain_weight"}
+    ]
+    assert rows[0].pretrained
+    assert [row.method for row in rows] == ["plain", "plain", "fgw", "fgw"]
+    assert [row.restrain_weight for row in rows[2:]] == [0.0, 0.5]
+
+
+def test_the_long_control_gets_as_much_computing_as_five_regions_cost() -> None:
+    short, long = table1_row("Res18-scratch", "laptop"), table1_row("Res18-scratch-long", "laptop")
+    assert long.epochs == 5 * short.epochs
+    # The same curve, five times as long.
+    for epoch in range(short.epochs):
+        assert long.learning_rate_at(5 * epoch) == pytest.approx(short.learning_rate_at(epoch))
+
+
+def test_the_occluded_control_sees_ocl_s_occlusion_and_nothing_else_changes() -> None:
+    plain, occluded = table1_row("Res18-scratch"), table1_row("Res18-scratch-occluded")
+    assert changed(plain, occluded) == {"views"}
+    assert occluded.views == replace(plain.views, occlusion=PretrainRecipe().views.occlusion)
+
+
+def test_no_control_starts_from_foreign_weights() -> None:
+    assert not any(table1_row(row, "paper").pretrained for row in CONTROL_ROWS)
+
+
+def test_an_unknown_row_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"row must be one of Res18, .* got 'Res50'"):
+        table1_row("Res50")
+
+
+# Written and read
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("make", [pretraining, finetuning])
+def test_a_recipe_survives_json(make, tier) -> None:
+    recipe = make(tier, seed=7)
+    assert recipe.seed == 7
+    written = json.loads(json.dumps(as_dict(recipe)))
+    assert from_dict(written) == recipe
+
+
+def test_an_unknown_kind_of_recipe_is_refused() -> None:
+    with pytest.raises(ValueError, match="one of PretrainRecipe, FinetuneRecipe, got 'Cake'"):
+        from_dict({**as_dict(PretrainRecipe()), "kind": "Cake"})
+
+
+def test_a_recipe_of_a_later_version_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"unknown fields \['flavour'\]; update occfer"):
+        from_dict({**as_dict(PretrainRecipe()), "flavour": "vanilla"})
+
+
+@pytest.mark.parametrize("where", ["network", "views"])
+def test_an_unknown_part_of_a_recipe_is_refused(where) -> None:
+    written = json.loads(json.dumps(as_dict(PretrainRecipe())))
+    written[where]["flavour"] = "vanilla"
+    with pytest.raises(ValueError, match=r"unknown fields \['flavour'\]; update occfer"):
+        from_dict(written)
+
+
+@pytest.mark.parametrize("where", ["network", "views"])
+def test_a_recipe_without_a_part_is_refused(where) -> None:
+    written = asdict(PretrainRecipe())
+    del written[where]
+    with pytest.raises(ValueError, match=f"lacks .*{where}"):
+        from_dict({"kind": "PretrainRecipe", **written})
+
+
+# The tier
+
+
+def tier_of(value: str | None) -> subprocess.CompletedProcess:
+    environment = {key: v for key, v in os.environ.items() if key != "OCCFER_TIER"}
+    if value is not None:
+        environment["OCCFER_TIER"] = value
+    code = (
+        "import importlib.util as u, sys; s = u.spec_from_file_location('recipes', sys.argv[1]);"
+        "m = u.module_from_spec(s); sys.modules['recipes'] = m; s.loader.exec_module(m);"
+        "print(m.TIER, m.finetuning().network.size)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, recipes.__file__],
+        env=environment, capture_output=True, text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(None, "smoke 48"), ("smoke", "smoke 48"), ("laptop", "laptop 48"), ("paper", "paper 112")],
+)
+def test_one_environment_variable_chooses_the_tier(value, said) -> None:
+    assert tier_of(value).stdout.strip() == said
+
+
+def test_an_unknown_tier_is_named() -> None:
+    found = tier_of("huge")
+    assert found.returncode != 0
+    assert "OCCFER_TIER must be one of smoke, laptop, paper, got 'huge'." in found.stderr
