@@ -14,7 +14,7 @@ from occfer.attention import ChannelSpatialAttention
 from occfer.backbones import Backbone
 from occfer.lgds import Fusion, Head, classification_head
 from occfer.ocl import Encoder
-from occfer.regions import CENTRE, CORNER, Share, five_regions
+from occfer.regions import CENTRE, CORNER, Share, five_regions, region_boxes
 
 
 class FGWOutput(NamedTuple):
@@ -67,6 +67,7 @@ class FGW(nn.Module):
     ):
         super().__init__()
         self.backbone = Backbone(backbone, width=width, stem=stem, pretrained=pretrained)
+        region_boxes(regions, corner, centre, share)  # says now what cannot be cut
         self.cut = dict(size=size, regions=regions, corner=corner, centre=centre, share=share)
         self.regions = regions
         stages = len(self.backbone.stages)
@@ -99,7 +100,7 @@ class FGW(nn.Module):
 
     def load_encoder(self, encoder: Encoder) -> None:
         """Start from OCL: take over the weights of a pre-trained :class:`occfer.ocl.Encoder`."""
-        self.backbone.load_state_dict(encoder.backbone.state_dict())
+        _take_over(self.backbone, encoder)
 
 
 class PlainClassifier(nn.Module):
@@ -122,7 +123,7 @@ class PlainClassifier(nn.Module):
 
     def load_encoder(self, encoder: Encoder) -> None:
         """Start from OCL: take over the weights of a pre-trained encoder."""
-        self.encoder.load_state_dict(encoder.state_dict())
+        _take_over(self.encoder.backbone, encoder)
 
 
 class PlainOutput(NamedTuple):
@@ -165,6 +166,17 @@ class NoAttention(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         return features, torch.ones_like(features[:, :1])
+
+
+def _take_over(backbone: Backbone, encoder: Encoder) -> None:
+    try:
+        backbone.load_state_dict(encoder.backbone.state_dict())
+    except RuntimeError as misfit:
+        raise ValueError(
+            f"the encoder should have the classifier's backbone, width and stem, but with "
+            f"{encoder.channels} channels it does not fit {backbone.channels}; fine-tune the "
+            "network that was pre-trained."
+        ) from misfit
 
 
 def _attention(

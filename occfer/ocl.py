@@ -5,6 +5,8 @@ faces in the batch are pushed away. What survives in the encoder is what both vi
 is the face and its expression rather than whatever covers it.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -74,6 +76,7 @@ def nt_xent(
     z1: Float[Tensor, "batch dimensions"],
     z2: Float[Tensor, "batch dimensions"],
     temperature: float = 0.2,
+    gather: Callable[[Tensor], Tensor] | None = None,
 ) -> Float[Tensor, ""]:
     """Equation (1), the normalised temperature-scaled cross-entropy, averaged over all 2N views.
 
@@ -86,6 +89,9 @@ def nt_xent(
         z1, z2: projections of the two views; row n of both belongs to face n. They need not be
             normalised. Half precision is raised to float32 first.
         temperature: τ > 0.
+        gather: with several processes, what joins one tensor of each into one, gradients
+            included; then every face of every process is a negative. With Fabric that is
+            ``lambda z: fabric.all_gather(z, sync_grads=True).flatten(0, 1)``.
 
     Raises:
         ValueError: for τ ≤ 0, different shapes, or numbers that are not finite.
@@ -99,6 +105,8 @@ def nt_xent(
             "z1 and z2 must be projections of the same faces with one shape [N, D], got "
             f"{list(z1.shape)} and {list(z2.shape)}; pass both views of one batch."
         )
+    if gather is not None:
+        z1, z2 = gather(z1), gather(z2)
     with torch.autocast(z1.device.type, enabled=False):
         z = torch.cat([z1, z2])
         z = F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1)

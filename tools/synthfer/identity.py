@@ -110,7 +110,7 @@ def draw_identity(seed: int, index: int, identities: int) -> Identity:
         "asian": float(race[1]),
         "caucasian": float(race[2]),
     }
-    grey = np.clip((age - 38) / 35 + rng.normal(0, 0.25), 0, 1) if age > 35 else 0.0
+    grey = np.clip((age - 45) / 35 + rng.normal(0, 0.25), 0, 1) if age > 38 else 0.0
     names = list(HAIRS)
     weights = (
         np.array([0.30, 0.25, 0.18, 0.10, 0.12, 0.05]) if shade < 5 else
@@ -132,8 +132,8 @@ def draw_identity(seed: int, index: int, identities: int) -> Identity:
     hair = str(rng.choice(list(styles), p=chance / chance.sum()))
     iris_p = [0.3, 0.1, 0.15, 0.12, 0.23, 0.1] if shade < 4 else [0.45, 0.5, 0.05, 0, 0, 0]
     iris = np.array(IRISES[str(rng.choice(list(IRISES), p=iris_p))]) * rng.uniform(0.8, 1.25)
-    brow_colour = np.maximum(0.75 * pigment * (1 - 0.6 * grey) + 0.12 * grey, 0.006)
-    brow_colour = np.minimum(brow_colour, [0.11, 0.07, 0.045])
+    brow_colour = 0.75 * pigment * (1 - 0.7 * grey) + np.array([0.085, 0.08, 0.075]) * grey
+    brow_colour = np.clip(brow_colour, 0.006, [0.12, 0.085, 0.07])
     if female and rng.random() < 0.4:
         stick = np.array([*(rng.uniform(0.6, 1.2) * np.array([0.42, 0.05, 0.07])), 0.0])
         stick[3] = rng.uniform(0.3, 0.75)
