@@ -13,7 +13,7 @@
 # ---
 
 # %% [markdown]
-# # Training, and Table 1
+# # 7 · Training, and Table 1
 #
 # The last three chapters built the parts: an encoder that has learnt to look past occlusion, a
 # network that looks at a face region by region, and a loss that lets the whole outvote its parts.
@@ -24,8 +24,8 @@
 # - how to keep a test split honest, and how sure an accuracy can be;
 # - what came out when we ran the ablation of the paper, its Table 1, on real faces.
 
-# %% tags=["remove-cell"]
-# On Colab, install the library this book builds.
+# %% tags=["colab", "remove-cell"]
+# Where occfer is missing, as on Colab, this installs it.
 import importlib.util
 import subprocess
 import sys
@@ -108,7 +108,7 @@ if recipes.TIER == "smoke":
 
 recipe = recipes.finetuning(epochs=1, precision="32-true")
 model = build_classifier(recipe).to(memory_format=torch.channels_last)
-optimizer = build_optimizer(model, recipe, torch.device("cpu"))
+optimizer = build_optimizer(model, recipe)
 loss_function = build_loss(recipe)
 view = RandomView(size=min(train.size), **asdict(recipe.views))
 
@@ -310,5 +310,5 @@ plt.show()
 #
 # ## What to read next
 #
-# {cite:t}`xi2022` is the paper itself. {cite:t}`goodfellow2013` describes FER2013 and how noisy its labels are.
-# {cite:t}`dietterich1998` compares the tests for two classifiers on one data set.
+# {cite:t}`xi2022occluded` is the paper itself. {cite:t}`goodfellow2013fer` describes FER2013 and how noisy its labels are.
+# {cite:t}`dietterich1998tests` compares the tests for two classifiers on one data set.

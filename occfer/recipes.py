@@ -143,8 +143,8 @@ NETWORKS: dict[Tier, NetworkRecipe] = {
 }
 BUDGETS: dict[Tier, dict[str, dict[str, Any]]] = {
     "smoke": {
-        "pretrain": dict(epochs=2, batch_size=64),
-        "finetune": dict(epochs=3, batch_size=32, learning_rate=1e-3, patience=3),
+        "pretrain": dict(epochs=6, batch_size=64),
+        "finetune": dict(epochs=8, batch_size=32, learning_rate=1e-3, patience=8),
     },
     "laptop": {
         "pretrain": dict(epochs=30, learning_rate=1e-3, schedule="cosine", precision="bf16-mixed"),

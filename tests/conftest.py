@@ -48,6 +48,28 @@ def pictures() -> Callable[..., torch.Tensor]:
 
 
 @pytest.fixture(scope="session")
+def toy_faces() -> Callable:
+    """``toy_faces(count, seed=0, noise=0.2)``: grey 24 x 24 pixels, a bright band where the label
+    says: at the top anger, in the middle happiness, at the bottom neutral."""
+    from occfer.data import FaceSet
+
+    def make(count: int, seed: int = 0, noise: float = 0.2) -> FaceSet:
+        generator = torch.Generator().manual_seed(seed)
+        place = torch.arange(count) % 3
+        images = noise * torch.rand(count, 1, 24, 24, generator=generator)
+        for image, third in zip(images, place.tolist(), strict=True):
+            image[:, 8 * third : 8 * third + 8] += 1 - noise
+        return FaceSet(
+            (images * 255).round().byte(),
+            3 * place,
+            [f"{seed}-{number}" for number in range(count)],
+            name="toy",
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def unchecked() -> Callable[[Callable], Callable]:
     """A function as users have it, without the run-time checks of this test run: the message that
     meets a wrong shape then is the library's own."""

@@ -113,7 +113,7 @@ def finetune(
             )
     fabric = fabric or default_fabric(recipe.precision)
     model = build_classifier(recipe, encoder).to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(model, recipe, fabric.device)
+    optimizer = build_optimizer(model, recipe)
     model, optimizer = fabric.setup(model, optimizer)
     loss_function = build_loss(recipe)
     view = RandomView(size=min(train.size), **asdict(recipe.views))

@@ -74,7 +74,7 @@ def pretrain(
         raise ValueError(f"OCL needs at least 2 faces to tell apart, got {len(faces)}.")
     fabric = fabric or default_fabric(recipe.precision)
     model = build_ocl(recipe).to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(model, recipe, fabric.device)
+    optimizer = build_optimizer(model, recipe)
     model, optimizer = fabric.setup(model, optimizer)
     two_views = TwoViews(recipe.network.size, recipe.one_view, **asdict(recipe.views))
     checkpoints = Checkpoints(run, {**as_dict(recipe), "faces": faces.sha256})

@@ -49,9 +49,7 @@ def default_fabric(precision: str) -> Fabric:
     return Fabric(accelerator="auto", devices=1, precision=precision)
 
 
-def build_optimizer(
-    model: nn.Module, recipe: PretrainRecipe | FinetuneRecipe, device: torch.device
-) -> Optimizer:
+def build_optimizer(model: nn.Module, recipe: PretrainRecipe | FinetuneRecipe) -> Optimizer:
     """Adam (0.9, 0.999) or SGD with momentum, fused into one kernel."""
     options = dict(lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     if recipe.optimizer == "adam":

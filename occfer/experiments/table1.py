@@ -213,7 +213,8 @@ def compare(better: Line, worse: Line) -> str:
     ]
     if not pairs:
         missing = [line.row for line in (better, worse) if not line.records]
-        return f"{' and '.join(missing)} was not run, so there is nothing to compare."
+        verb = "was" if len(missing) == 1 else "were"
+        return f"{' and '.join(missing)} {verb} not run, so there is nothing to compare."
     sentences = []
     for a, b in pairs:
         only_a, only_b, p = mcnemar(a.predictions, b.predictions)

@@ -51,7 +51,7 @@ def test_traits_are_spread_alike_over_the_classes(splits, split, trait):
     faces = splits[split]
     value = faces.extras[trait].double()
     means = torch.stack([value[faces.labels == label].mean() for label in range(len(EMOTIONS))])
-    # Glasses come off at times; everything else belongs to the person, who shows every class.
+    # All of them belong to the person, and everybody shows every class equally often.
     allowed = 0.08 if trait == "glasses" else 1e-9
     assert (means - value.mean()).abs().max() <= allowed
 

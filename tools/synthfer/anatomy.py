@@ -16,6 +16,7 @@ PARTS = ("background", "skin", "brows", "eyes", "nose", "mouth", "covering")
 BACKGROUND, SKIN, BROWS, EYES, NOSE, MOUTH, COVERING = range(7)
 
 EYE = np.array([3.08, 72.84, 12.45])
+LID_MARGINS = (72.42, 73.29)  # heights of the lower and upper lid's edge in front of the pupil
 # A little above the foremost point, where annotators of frontal faces click.
 NOSE_TIP = np.array([0.0, 69.65, 16.7])
 SKULL = np.array([0.0, 75.0, 4.0])

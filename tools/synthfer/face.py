@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .anatomy import EYES, MOUTH, NOSE_TIP, Regions, regions
+from .anatomy import EYE, EYES, LID_MARGINS, MOUTH, NOSE_TIP, Regions, regions
 from .expression import Expression, draw_expression
 from .eyes import eyeball, fit_sphere, rotation_between
 from .facs import rig_gain
@@ -46,6 +46,7 @@ class Studio:
         self.region: Regions = regions(head.surfaces["skin"])
         self.gain = rig_gain(head.actions)
         self.corners = _corners(self.region)
+        self.lids = {side: _lid_edges(self.region, side) for side in head.eyes}
         # No pose shows the back of the head; leaving it out makes the scene quicker to build.
         faces = triangles(head.surfaces["skin"].faces)
         self.front = faces[(self.region.position[faces][..., 2] > -0.5).all(1)]
@@ -65,7 +66,7 @@ class Studio:
         rng = np.random.default_rng([self.seed, index, face + 1])
         expression = draw_expression(rng, person, face, self.head.actions)
         posed = self.head.act(shape, expression.actions * self.gain)
-        worn = person.glasses is not None and rng.random() < 0.8
+        worn = person.glasses is not None
         pieces, points = self._assemble(person, shape, posed, albedo, roughness, worn)
         turn = _rotation_vector(expression.pose)
         pivot = NECK + (shape.mean(0) - self.head.template.mean(0))
@@ -114,7 +115,7 @@ class Studio:
                 eyeball(centre, radius, turn, person.iris, person.pupil,
                         np.array([0.60, 0.57, 0.54]), person.texture_seed)
             )  # fmt: skip
-            landmarks.append(centre + np.array([0.0, 0.0, radius]))
+            landmarks.append(np.mean([skin[edge].mean(0) for edge in self.lids[side]], 0))
         pieces += self._mouth(person, posed)
         lashes = surfaces["lashes"]
         pieces.append(
@@ -160,6 +161,14 @@ def _corners(region: Regions) -> list[np.ndarray]:
     lips = np.flatnonzero(region.lips > 0.5)
     order = lips[np.argsort(region.position[lips, 0])]
     return [order[:6], order[-6:]]
+
+
+def _lid_edges(region: Regions, side: str) -> list[np.ndarray]:
+    """Skin vertices on the edge of the lower and of the upper lid, in front of the pupil: the
+    middle between them is the centre of the eye's opening."""
+    p, sign = region.position, -1 if side == "right" else 1
+    front = (region.lids > 0.9) & (np.abs(sign * p[:, 0] - EYE[0]) < 0.5) & (p[:, 2] > 13.85)
+    return [np.flatnonzero(front & (np.abs(p[:, 1] - y) < 0.05)) for y in LID_MARGINS]
 
 
 def _rotation_vector(pose: np.ndarray) -> np.ndarray:

@@ -1,0 +1,224 @@
+import json
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from occfer.engine.checkpoint import (
+    Checkpoints,
+    Place,
+    file_sha256,
+    load_tensors,
+    save_tensors,
+    write_atomically,
+)
+from occfer.engine.training import build_optimizer
+from occfer.randomness import seeded_modules
+from occfer.recipes import FinetuneRecipe
+
+RECIPE = {"rate": 0.1, "epochs": 3}
+
+
+def fresh(optimizer: str = "adam", seed: int = 0):
+    """A network in the layout that training gives it, and its optimiser."""
+    with seeded_modules(seed):
+        model = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Conv2d(4, 2, 1)
+        ).to(memory_format=torch.channels_last)
+    recipe = FinetuneRecipe(optimizer=optimizer, learning_rate=0.01)
+    return model, build_optimizer(model, recipe)
+
+
+def train(model: nn.Module, optimizer, pictures, steps: int, seed: int = 0) -> None:
+    for step in range(steps):
+        optimizer.zero_grad()
+        model(pictures(4, 3, 9, 9, seed=seed + step)).square().mean().backward()
+        optimizer.step()
+
+
+def same_weights(a: nn.Module, b: nn.Module) -> bool:
+    return all(
+        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
+
+
+@pytest.fixture
+def saved(tmp_path, pictures):
+    """A folder of states after 1, 2 and 3 steps, of which the last two are kept."""
+    model, optimizer = fresh()
+    checkpoints = Checkpoints(tmp_path / "run", RECIPE)
+    for step in range(3):
+        train(model, optimizer, pictures, 1, seed=step)
+        checkpoints.save(Place(step=step + 1), model, optimizer)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_resumed_optimiser_goes_on_bit_by_bit(tmp_path, pictures, optimizer) -> None:
+    model, stepper = fresh(optimizer)
+    train(model, stepper, pictures, 3)
+    place = Place(2, 5, {"loss": 1 / 3}, [{"epoch": 1, "loss": 0.1}], 1, 0.7, 12.5)
+    best = {"weight": torch.arange(3.0)}
+    Checkpoints(tmp_path, RECIPE).save(place, model, stepper, best)
+
+    other, other_stepper = fresh(optimizer, seed=9)
+    found, found_best = Checkpoints(tmp_path, RECIPE).resume(other, other_stepper)
+    assert found == place
+    assert torch.equal(found_best["weight"], best["weight"])
+    assert same_weights(model, other)
+
+    train(model, stepper, pictures, 3, seed=10)
+    train(other, other_stepper, pictures, 3, seed=10)
+    assert same_weights(model, other)
+
+
+def test_the_newest_two_states_are_kept(saved) -> None:
+    names = sorted(path.name for path in saved.iterdir())
+    assert names == ["recipe.json"] + [
+        f"state-{n:06d}.{kind}" for n in (1, 2) for kind in ("json", "safetensors")
+    ]
+    place, best = Checkpoints(saved, RECIPE).resume(*fresh())
+    assert place.step == 3
+    assert best is None
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def remove(path):
+    path.unlink()
+
+
+def fill_with_null(path):
+    path.write_bytes(b"null")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [
+        ("safetensors", cut),
+        ("safetensors", flip_a_bit),
+        ("safetensors", empty),
+        ("safetensors", remove),
+        ("json", cut),
+        ("json", empty),
+        ("json", fill_with_null),
+    ],
+)
+def test_a_damaged_state_is_said_and_the_one_before_is_used(saved, suffix, damage) -> None:
+    damage(saved / f"state-000002.{suffix}")
+    with pytest.warns(UserWarning, match=r"state-000002\.json is passed over"):
+        place, _ = Checkpoints(saved, RECIPE).resume(*fresh())
+    assert place.step == 2
+
+
+def test_where_every_state_is_damaged_the_run_begins_anew(saved) -> None:
+    for path in saved.glob("*.safetensors"):
+        cut(path)
+    model, optimizer = fresh(seed=4)
+    with pytest.warns(UserWarning, match="passed over"):
+        place, best = Checkpoints(saved, RECIPE).resume(model, optimizer)
+    assert place == Place()
+    assert best is None
+    assert same_weights(model, fresh(seed=4)[0])
+
+
+def test_tensors_without_their_words_do_not_count(saved) -> None:
+    """What a killed process leaves between the two files of a state."""
+    (saved / "state-000002.json").unlink()
+    (saved / ".state-000003.safetensors.4711").write_bytes(b"half")
+    model, optimizer = fresh()
+    checkpoints = Checkpoints(saved, RECIPE)
+    assert checkpoints.resume(model, optimizer)[0].step == 2
+    checkpoints.save(Place(step=9), model, optimizer)
+    assert Checkpoints(saved, RECIPE).resume(*fresh())[0].step == 9
+
+
+def test_a_new_run_starts_at_the_beginning(tmp_path) -> None:
+    model, optimizer = fresh()
+    assert Checkpoints(tmp_path / "new", RECIPE).resume(model, optimizer) == (Place(), None)
+
+
+def test_a_folder_of_another_recipe_is_refused_and_left_alone(saved) -> None:
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    with pytest.raises(ValueError, match=r"another recipe \(differs in epochs, seed\); choose"):
+        Checkpoints(saved, {"rate": 0.1, "epochs": 4, "seed": 1})
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
+def test_tuples_in_a_recipe_are_no_other_recipe(tmp_path) -> None:
+    Checkpoints(tmp_path, {"crop": (0.3, 1.0)})
+    Checkpoints(tmp_path, {"crop": (0.3, 1.0)})
+
+
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model, optimizer = fresh()
+    checkpoints = Checkpoints(None, RECIPE)
+    checkpoints.save(Place(step=1), model, optimizer)
+    assert checkpoints.resume(model, optimizer) == (Place(), None)
+    assert not list(tmp_path.iterdir())
+
+
+# Files
+
+
+def test_tensors_survive_and_are_named_by_their_content(tmp_path, pictures) -> None:
+    shared = pictures(4, 4, 2, 3)
+    tensors = {
+        "last": shared.contiguous(memory_format=torch.channels_last),
+        "part": shared[1:2, :2],
+        "count": torch.tensor(3),
+        "flag": torch.tensor([True, False]),
+    }
+    path = tmp_path / "some.safetensors"
+    digest = save_tensors(tensors, path)
+    assert digest == file_sha256(path)
+    assert re.fullmatch("[0-9a-f]{64}", digest)
+    for found in (load_tensors(path, digest), load_file(path)):
+        assert found.keys() == tensors.keys()
+        assert all(torch.equal(found[key], tensors[key]) for key in tensors)
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_changed_tensors_are_refused(tmp_path) -> None:
+    path = tmp_path / "some.safetensors"
+    digest = save_tensors({"x": torch.zeros(8)}, path)
+    flip_a_bit(path)
+    with pytest.raises(ValueError, match=rf"some\.safetensors should have SHA-256 {digest[:12]}"):
+        load_tensors(path, digest)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "words.json"
+    write_atomically(path, b"old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    with pytest.raises(OSError, match="disk full"):
+        save_tensors({"x": torch.zeros(2)}, tmp_path / "x.safetensors")
+    assert path.read_bytes() == b"old"
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_a_state_says_in_json_where_the_run_stands(saved) -> None:
+    words = json.loads((saved / "state-000002.json").read_text())
+    assert words["place"]["step"] == 3
+    assert words["sha256"] == file_sha256(saved / "state-000002.safetensors")
