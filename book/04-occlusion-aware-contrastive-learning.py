@@ -505,7 +505,7 @@ assert max(results.values()) - min(results.values()) < 1e-10
 # Two values are worth knowing by heart when you watch a loss fall. If all vectors are equal, every
 # answer is equally likely, and the loss is $\log(2N-1)$: that is where an encoder starts that has
 # understood nothing. And it cannot fall to zero, for even a perfect encoder has negatives below
-# its fraction; exercise 2 asks for the limit.
+# its fraction; an exercise below asks for the limit.
 
 # %%
 equal = torch.ones(16, 32)

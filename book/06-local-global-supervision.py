@@ -80,14 +80,15 @@ example = torch.tensor([0.35, 0.75, 0.50, 0.85, 0.45])
 whole = 0.6
 figure, axis = plt.subplots(figsize=(7, 2.7))
 axis.bar(REGIONS, example.clamp(max=whole), color=BLUE, width=0.6)
-axis.bar(REGIONS, (example - whole).clamp(min=0), bottom=whole, color=RED, width=0.6, hatch="//")
+above = (example - whole).clamp(min=0)
+axis.bar(REGIONS, above, bottom=whole, color=RED, width=0.6, hatch="//")
 axis.axhline(whole, color="black", linestyle="--", linewidth=1.5)
 axis.text(4.45, whole, " $P(r_g)$", va="center", fontsize=11)
-for number, value in enumerate(example.tolist()):
-    if value > whole:
-        axis.text(number, value + 0.02, f"+{value - whole:.2f}", ha="center", color=RED)
-total = (example - whole).clamp(min=0).sum()
-axis.set(ylim=(0, 1), ylabel="$P(r_m^k)$", title=f"an example: the restraint charges {total:.2f}")
+for number, charge in enumerate(above.tolist()):
+    if charge:
+        axis.text(number, whole + charge + 0.02, f"+{charge:.2f}", ha="center")
+axis.set(ylim=(0, 1), ylabel="$P(r_m^k)$")
+axis.set_title(f"an example: the restraint charges {above.sum():.2f}")
 plt.show()
 
 # %% [markdown]
@@ -169,7 +170,7 @@ print(f"L = {whole_loss:.6f}, and the library agrees")
 
 # %%
 class OurSlicedHead(nn.Module):
-    """Features [B, K, D] → logits [B, Y] of the whole and [B, K, Y] of the regions."""
+    """Features [B, K, D] → logits of the whole [B, Y] and of the regions [B, K, Y]."""
 
     def __init__(self, channels, regions=5, classes=7):
         super().__init__()
@@ -179,10 +180,8 @@ class OurSlicedHead(nn.Module):
         regions, channels = features.shape[1:]
         whole = self.fc(features.flatten(1))  # [B, Y]
         slices = self.fc.weight.split(channels, dim=1)  # K times [Y, D]
-        each = [
-            regions * features[:, k] @ slices[k].T + self.fc.bias for k in range(regions)
-        ]
-        return whole, torch.stack(each, dim=1)  # [B, K, Y]
+        votes = [features[:, k] @ slices[k].T for k in range(regions)]  # K times [B, Y]
+        return whole, regions * torch.stack(votes, dim=1) + self.fc.bias
 
 
 torch.manual_seed(0)
@@ -193,8 +192,8 @@ z_g, z_k = ours(features)
 assert torch.allclose(z_g, theirs(features)[0], atol=1e-5)
 assert torch.allclose(z_k, theirs(features)[1], atol=1e-5)
 assert torch.allclose(z_k.mean(dim=1), z_g, atol=1e-5)
-print(f"whole {tuple(z_g.shape)}, regions {tuple(z_k.shape)}: agrees with the library,")
-print("and the mean over the regions is the whole")
+print(f"whole {tuple(z_g.shape)}, regions {tuple(z_k.shape)}, as in the library;")
+print("the mean over the regions is the whole")
 
 # %% [markdown]
 # ## When can the restraint be met?
@@ -224,10 +223,10 @@ truth = 0
 z = torch.zeros(5, 7)
 z[:, truth] = 4.0
 for region in range(5):
-    z[region, region + 1] = 4.0  # as likely as the truth, but a different rival in each region
+    z[region, region + 1] = 4.0  # a rival as likely as the truth, in each another one
 p_regions = z.softmax(dim=1)[:, truth]
 p_whole = z.mean(dim=0).softmax(dim=0)[truth]
-print("regions", [round(p, 3) for p in p_regions.tolist()], f"  whole {p_whole:.3f}")
+print("regions:", *(f"{p:.3f}" for p in p_regions), f"  whole: {p_whole:.3f}")
 assert (p_regions < p_whole).all()
 
 # %% [markdown]
@@ -255,23 +254,24 @@ def whole_beats_all(classes, noise, faces=20_000, regions=5):
 
 noises = (0.25, 0.5, 1.0, 2.0, 4.0)
 figure, axis = plt.subplots(figsize=(7, 2.8))
-for (classes, colour), line in zip(
-    {2: GREY, 3: ORANGE, 7: BLUE, 50: GREEN}.items(), (":", "-.", "-", "--"), strict=True
-):
+looks = {2: (GREY, ":"), 3: (ORANGE, "-."), 7: (BLUE, "-"), 50: (GREEN, "--")}
+for classes, (colour, line) in looks.items():
     shares = [whole_beats_all(classes, noise) for noise in noises]
-    axis.plot(noises, shares, line, color=colour, marker="o", label=f"{classes} classes")
+    label = f"{classes} classes"
+    axis.plot(noises, shares, line, color=colour, marker="o", label=label)
     if classes == 2:
         assert max(shares) == 0
     if classes == 7:
         seven = shares[-1]
-axis.set(xlabel="noise in the logits (the truth is ahead by 1)", ylabel="whole beats all", xscale="log")
+axis.set(ylabel="whole beats all", xscale="log")
+axis.set_xlabel("noise in the logits (the truth is ahead by 1)")
 axis.set_xticks(noises, [f"{noise:g}" for noise in noises])
 axis.minorticks_off()
 axis.legend()
 plt.show()
 display(Markdown(
-    f"With seven classes the whole beats all five regions on at most {100 * seven:.0f} % of these faces, "
-    "and with two classes on none."
+    f"With seven classes the whole beats all five regions on at most {100 * seven:.0f} % "
+    "of these faces, and with two classes on none."
 ))
 
 # %% [markdown]
@@ -302,12 +302,14 @@ target = torch.tensor([truth])
 probability = z.detach().softmax(dim=2)[0, :, truth]
 p_g = z.detach().mean(dim=1).softmax(dim=1)[0, truth]
 leads = (probability > p_g).double()
-by_hand = leads * probability * (1 - probability) - leads.sum() / 5 * p_g * (1 - p_g)
+by_hand = leads * probability * (1 - probability)
+by_hand = by_hand - leads.sum() / 5 * p_g * (1 - p_g)
 
+z_g = z.mean(dim=1)
 losses = {
-    "cross-entropy (9)": F.cross_entropy(z.mean(dim=1), target),
-    "restraint (8)": restrain_loss(z.mean(dim=1), z, target),
-    "(8), regions detached": restrain_loss(z.mean(dim=1), z, target, detach_regions=True),
+    "cross-entropy (9)": F.cross_entropy(z_g, target),
+    "restraint (8)": restrain_loss(z_g, z, target),
+    "(8), regions detached": restrain_loss(z_g, z, target, detach_regions=True),
 }
 steps = {
     name: -torch.autograd.grad(loss, z, retain_graph=True)[0][0, :, truth]
@@ -317,11 +319,14 @@ assert torch.allclose(steps["restraint (8)"], -by_hand)
 
 figure, axis = plt.subplots(figsize=(8, 2.9))
 places = torch.arange(5)
-for number, ((name, step), colour) in enumerate(zip(steps.items(), (GREY, BLUE, GREEN), strict=True)):
-    axis.bar(places + 0.26 * (number - 1), step, width=0.24, color=colour, label=name, hatch=("", "//", "..")[number])
+looks = ((GREY, "", -0.26), (BLUE, "//", 0), (GREEN, "..", 0.26))
+for (name, step), (colour, hatch, shift) in zip(steps.items(), looks, strict=True):
+    axis.bar(places + shift, step, width=0.24, color=colour, hatch=hatch, label=name)
 axis.axhline(0, color="black", linewidth=0.8)
-axis.set_xticks(places, [f"{name}\n$P$ = {p:.2f}" for name, p in zip(REGIONS, probability, strict=True)])
-axis.set(ylabel="step on its true logit", title=f"one region leads; the whole has $P$ = {p_g:.2f}")
+pairs = zip(REGIONS, probability, strict=True)
+axis.set_xticks(places, [f"{name}\n$P$ = {p:.2f}" for name, p in pairs])
+axis.set_ylabel("step on its true logit")
+axis.set_title(f"one region leads; the whole has $P$ = {p_g:.2f}")
 axis.legend()
 plt.show()
 
@@ -355,7 +360,7 @@ def measure(output, targets):
     """What (8) does with one batch, and what the region classifier is worth."""
     whole = output.logits.softmax(dim=1).gather(1, targets[:, None])  # [B, 1]
     index = targets[:, None, None].expand(-1, 5, 1)
-    regions = output.region_logits.softmax(dim=2).gather(2, index).squeeze(2)  # [B, 5]
+    regions = output.region_logits.softmax(dim=2).gather(2, index)[:, :, 0]  # [B, 5]
     right = output.region_logits.argmax(dim=2) == targets[:, None]
     return torch.stack([
         (regions > whole).float().mean(),  # share of active hinges
@@ -365,7 +370,7 @@ def measure(output, targets):
 
 
 def train_with(head, weight=0.5, seed=0):
-    """Train from scratch; returns the network and [epochs, 3] of what ``measure`` saw."""
+    """Train from scratch; the network, and [epochs, 3] of what ``measure`` saw."""
     with seeded_modules(seed):
         model = FGW(network.backbone, width=network.width, stem=network.stem,
                     size=network.size, head=head).to(device)
@@ -391,12 +396,13 @@ def train_with(head, weight=0.5, seed=0):
 # %% tags=["nbval-ignore-output"] mystnb={"image": {"alt": "Three panels over the epochs for the sliced and the separate head: with the separate head the share of active hinges and the accuracy of single regions fall, while the whole learns equally well with both."}}
 runs = {head: train_with(head) for head in ("sliced", "separate")}
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.9))
-panels = ("share of active hinges", "accuracy of single regions", "accuracy of the whole")
+panels = ("active hinges", "accuracy of single regions", "accuracy of the whole")
 looks = {"sliced": dict(color=BLUE, linestyle="-", marker="o", markersize=4),
          "separate": dict(color=RED, linestyle="--", marker="s", markersize=4)}
 for number, (axis, title) in enumerate(zip(axes, panels, strict=True)):
     for head, (_, history) in runs.items():
-        axis.plot(range(1, epochs + 1), history[:, number], label=head, **looks[head])
+        steps = range(1, epochs + 1)
+        axis.plot(steps, history[:, number], label=head, **looks[head])
     if number:
         axis.axhline(1 / 7, color=GREY, linestyle=":", linewidth=1.5)
     axis.set(title=title, xlabel="epoch", ylim=(0, 1))
@@ -407,10 +413,11 @@ plt.show()
 # %% tags=["nbval-ignore-output"]
 sliced, separate = (runs[head][1][-1] for head in ("sliced", "separate"))
 display(Markdown(
-    f"In the last epoch the hinge is active for {100 * sliced[0]:.0f} % of the regions with the sliced head and for "
-    f"{100 * separate[0]:.0f} % with the separate one. A single region names the right class for {100 * sliced[1]:.0f} % "
-    f"of the training faces with the sliced head and for {100 * separate[1]:.0f} % with the separate one; guessing "
-    f"would reach {100 / 7:.0f} %. ({recipes.TIER} tier, one run of each.)"
+    f"In the last epoch the hinge is active for {100 * sliced[0]:.0f} % of the regions "
+    f"with the sliced head and for {100 * separate[0]:.0f} % with the separate one. A "
+    f"single region names the right class for {100 * sliced[1]:.0f} % of the training "
+    f"faces with the sliced head and for {100 * separate[1]:.0f} % with the separate one; "
+    f"guessing would reach {100 / 7:.0f} %. ({recipes.TIER} tier, one run of each.)"
 ))
 
 # %%
@@ -421,7 +428,7 @@ assert separate[1] < sliced[1], "because its regions know less"
 # The middle panel is the one to remember. A paper, or a colleague, may show you that the restraint falls during training and
 # conclude that the whole has learnt to beat its parts. Ask to see the accuracy of the parts. `head="separate+ce"` gives the
 # second layer a cross-entropy of its own and with it a reason to be right; it is the honest version of that way out, close to
-# what deep supervision {cite:p}`lee2015deeply` originally did, and exercise 3 tries it.
+# what deep supervision {cite:p}`lee2015deeply` originally did, and an exercise below tries it.
 #
 # ## How heavy should the restraint be?
 #
@@ -432,8 +439,8 @@ assert separate[1] < sliced[1], "because its regions know less"
 # %% tags=["nbval-ignore-output"] mystnb={"image": {"alt": "Against lambda from 0 to 8: the share of active hinges, the spread of the five regions' probabilities, and the accuracy on validation faces of a head trained on frozen features."}}
 @torch.inference_mode()
 def frozen_features(model, faces):
-    parts = [model((part / 255).to(device)).features.cpu() for part in faces.images.split(128)]
-    return torch.cat(parts)  # [N, 5, D]
+    batches = (part.to(device) / 255 for part in faces.images.split(128))
+    return torch.cat([model(batch).features.cpu() for batch in batches])  # [N, 5, D]
 
 
 model = runs["sliced"][0]
@@ -447,7 +454,8 @@ def train_head(weight, steps=150):
         head = SlicedHead(seen.shape[2])
     optimizer = torch.optim.Adam(head.parameters(), lr=3e-3, weight_decay=1e-3)
     for _ in range(steps):
-        output = SimpleNamespace(**dict(zip(("logits", "region_logits"), head(seen), strict=True)))
+        logits, region_logits = head(seen)
+        output = SimpleNamespace(logits=logits, region_logits=region_logits)
         loss = LocalGlobalLoss(weight)(output, train.labels)
         optimizer.zero_grad()
         loss.backward()
@@ -455,21 +463,22 @@ def train_head(weight, steps=150):
     with torch.no_grad():
         logits, region_logits = head(seen)
         charged = restrain_loss(logits, region_logits, train.labels).item()
-        p = region_logits.softmax(dim=2)[range(len(seen)), :, train.labels]  # [N, 5]
+        p = region_logits.softmax(dim=2)[range(len(seen)), :, train.labels]
         right = head(unseen)[0].argmax(dim=1) == validation.labels
-    return charged, p.std(dim=1).mean().item(), right.float().mean().item()
+    spread = p.std(dim=1).mean().item()  # p is [N, 5]
+    return charged, spread, right.float().mean().item()
 
 
 weights = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 results = torch.tensor([train_head(weight) for weight in weights])
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.7))
-titles = ("restraint (8), training faces", "spread of the regions' $P$", "accuracy, validation faces")
+titles = ("restraint, training faces", "spread of $P(r_m^k)$", "accuracy, validation")
 for axis, title, values in zip(axes, titles, results.T, strict=True):
     axis.plot(range(len(weights)), values, color=BLUE, marker="o")
     axis.axvline(weights.index(0.5), color=GREY, linestyle=":", linewidth=1.5)
     axis.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
     axis.set(title=title, xlabel="λ", ylim=(0, None))
-stamp(figure, f"SynthFER, frozen features of {len(train)} faces; dotted: the paper's λ")
+stamp(figure, f"SynthFER, features of {len(train)} faces; dotted: the paper's λ")
 plt.show()
 
 # %%

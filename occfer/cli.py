@@ -17,7 +17,7 @@ from occfer.data import load_faces
 from occfer.data.duplicates import drop_leaks
 from occfer.engine.evaluate import evaluate
 from occfer.engine.finetune import finetune
-from occfer.engine.models import load_encoder, load_model, save_model
+from occfer.engine.models import load_classifier, load_encoder, save_model
 from occfer.engine.predict import predict
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import make_record
@@ -99,7 +99,7 @@ class Evaluate(Data):
     """Also write what the network said of every face to this .npz file."""
 
     def run(self) -> None:
-        found = evaluate(load_model(self.model), load_faces(self.data, self.split, self.root))
+        found = evaluate(load_classifier(self.model), load_faces(self.data, self.split, self.root))
         if self.predictions is not None:
             found.save(self.predictions)
         print(json.dumps(found.metrics(), indent=1))
@@ -113,7 +113,7 @@ class Predict:
     model: Path = Path("runs/classifier/model")
 
     def run(self) -> None:
-        network = load_model(self.model)
+        network = load_classifier(self.model)
         for path in self.pictures:
             found = predict(network, path)
             probability = found.probabilities[0].max().item()
@@ -157,4 +157,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"occfer: {error}")
     except KeyboardInterrupt as stop:
-        sys.exit(f"occfer: {stop or 'stopped'}")
+        sys.exit(f"occfer: {str(stop) or 'stopped'}")

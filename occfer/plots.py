@@ -108,7 +108,8 @@ def show_faces(
     rows = -(-len(images) // columns)
     height = height or FULL_WIDTH / columns
     title_room = 0.22 if len(titles) else 0.04
-    size = (height * columns, rows * (height + title_room))
+    row_room = 0.09 * max(map(len, row_titles), default=0)
+    size = (row_room + height * columns, rows * (height + title_room))
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for number, axis in enumerate(axes.flat):
         if number >= len(images):
@@ -123,25 +124,19 @@ def show_faces(
 def draw_boxes(axis: Axes, boxes: Tensor, side: tuple[int, int], names: Sequence[str] = REGIONS):
     """Outline boxes given as shares of a picture of ``side`` (height, width) that ``axis`` shows.
 
-    ``boxes``: top, left, height and width, as :func:`occfer.regions.region_boxes` gives them.
+    ``boxes``: top, left, height and width, as :func:`occfer.regions.region_boxes` gives them. Each
+    outline is drawn a hundredth of the picture further inside than the one before, so that none
+    hides another.
     """
     rows, columns = side
-    for name, (top, left, height, width) in zip(names, boxes.tolist(), strict=True):
+    for number, (name, box) in enumerate(zip(names, boxes.tolist(), strict=True)):
         colour, line = REGION_STYLES[name]
+        inset = 0.01 * (number + 0.5)
+        top, left = (start + inset for start in box[:2])
+        height, width = (length - 2 * inset for length in box[2:])
         corner = (left * columns - 0.5, top * rows - 0.5)
-        axis.add_patch(
-            Rectangle(
-                corner,
-                width * columns,
-                height * rows,
-                fill=False,
-                edgecolor=colour,
-                linestyle=line,
-                linewidth=2.2,
-                label=name,
-                clip_on=False,
-            )
-        )
+        look = dict(fill=False, linewidth=2.2, edgecolor=colour, linestyle=line)
+        axis.add_patch(Rectangle(corner, width * columns, height * rows, label=name, **look))
 
 
 def stamp(figure: Figure, about: str = "") -> None:

@@ -11,9 +11,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Before anything imports occfer. The numeric tower lets an int stand where a float is asked.
-install_import_hook(
-    "occfer", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
-)
+install_import_hook("occfer", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 torch.set_num_threads(1)
 

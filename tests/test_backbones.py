@@ -147,9 +147,7 @@ def test_every_stage_is_shown_once_and_may_be_replaced(pictures) -> None:
 
     images = pictures(2, 3, 64, 64)
     assert torch.equal(backbone(images, look), backbone(images))
-    assert seen == [
-        (0, (2, 8, 16, 16)), (1, (2, 16, 8, 8)), (2, (2, 32, 4, 4)), (3, (2, 64, 2, 2))
-    ]
+    assert seen == [(0, (2, 8, 16, 16)), (1, (2, 16, 8, 8)), (2, (2, 32, 4, 4)), (3, (2, 64, 2, 2))]
     silenced = backbone(images, lambda stage, x: x * 0 if stage == 3 else x)
     assert not silenced.any()
 

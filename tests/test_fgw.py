@@ -75,9 +75,7 @@ def test_the_fused_logits_are_the_mean_of_the_regions_logits(pictures, fusion) -
 def test_every_combination_learns_from_its_loss(
     pictures, head, fusion, attention, attention_after
 ) -> None:
-    model = network(
-        head=head, fusion=fusion, attention=attention, attention_after=attention_after
-    )
+    model = network(head=head, fusion=fusion, attention=attention, attention_after=attention_after)
     images, targets = pictures(4, 1, 28, 28), torch.arange(4)
     output = model(images)
     side = {-1: 2, -2: 3}[attention_after]

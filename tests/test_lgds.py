@@ -97,9 +97,7 @@ def test_nothing_is_restrained_where_the_fused_score_wins(batch, regions, classe
 
 
 @given(regions=regions, classes=classes, seed=seeds)
-def test_its_gradient_raises_the_fused_score_and_lowers_the_regions(
-    regions, classes, seed
-) -> None:
+def test_its_gradient_raises_the_fused_score_and_lowers_the_regions(regions, classes, seed) -> None:
     logits, region_logits, targets = scores(4, regions, classes, seed)
     logits.requires_grad_()
     region_logits.requires_grad_()

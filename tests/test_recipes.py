@@ -93,7 +93,9 @@ def changed(a: FinetuneRecipe, b: FinetuneRecipe) -> set[str]:
 def test_from_row_to_row_one_idea_is_added(tier) -> None:
     rows = [table1_row(row, tier) for row in TABLE1_ROWS]
     assert [changed(*pair) for pair in itertools.pairwise(rows)] == [
-        {"pretrained"}, {"method", "restrain_weight"}, {"restrain_weight"}
+        {"pretrained"},
+        {"method", "restrain_weight"},
+        {"restrain_weight"},
     ]
     assert rows[0].pretrained
     assert [row.method for row in rows] == ["plain", "plain", "fgw", "fgw"]
@@ -175,7 +177,9 @@ def tier_of(value: str | None) -> subprocess.CompletedProcess:
     )
     return subprocess.run(
         [sys.executable, "-c", code, recipes.__file__],
-        env=environment, capture_output=True, text=True,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
 
 

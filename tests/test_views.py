@@ -175,9 +175,7 @@ def test_identity_parameters_give_the_face_back(pictures, channels) -> None:
     torch.testing.assert_close(STILL.apply(faces, still(3)), faces, atol=2e-6, rtol=0)
 
 
-@given(
-    top=st.integers(0, 15), left=st.integers(0, 21), size=st.integers(4, 17), flip=st.booleans()
-)
+@given(top=st.integers(0, 15), left=st.integers(0, 21), size=st.integers(4, 17), flip=st.booleans())
 def test_a_crop_on_whole_pixels_is_a_slice(pictures, top, left, size, flip) -> None:
     height, width = 32, 38
     face = pictures(1, 3, height, width)

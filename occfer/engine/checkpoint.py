@@ -94,7 +94,7 @@ class Checkpoints:
             try:
                 words = json.loads(path.read_text())
                 tensors = load_tensors(path.with_suffix(".safetensors"), words["sha256"])
-            except (OSError, ValueError, KeyError, SafetensorError) as damage:
+            except (OSError, ValueError, KeyError, TypeError) as damage:
                 warnings.warn(
                     f"{path} is passed over for the state before it: {damage}", stacklevel=2
                 )
@@ -128,7 +128,10 @@ def load_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     found = file_sha256(path)
     if found != sha256:
         raise ValueError(f"{path} should have SHA-256 {sha256[:12]}…, has {found[:12]}….")
-    return load_file(path)
+    try:
+        return load_file(path)
+    except SafetensorError as damage:
+        raise ValueError(f"{path} should be a safetensors file, but: {damage}.") from damage
 
 
 def file_sha256(path: Path) -> str:

@@ -40,7 +40,13 @@ class Predictions:
 
     @property
     def correct(self) -> np.ndarray:
-        """Whether each face was recognised, [N]."""
+        """Whether each face was recognised, [N]; every face needs a label."""
+        unknown = int((self.targets < 0).sum())
+        if unknown or not len(self.targets):
+            raise ValueError(
+                f"scoring needs faces with a label each, but of {len(self.targets)} faces "
+                f"{unknown} have none; choose some with faces[faces.labels >= 0]."
+            )
         return self.labels == self.targets
 
     @property

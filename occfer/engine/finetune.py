@@ -106,10 +106,10 @@ def finetune(
     """
     recipe = recipe or finetuning()
     for faces in (train, validation):
-        if bool((faces.labels < 0).any()):
+        if bool((faces.labels < 0).any()) or not len(faces):
             raise ValueError(
-                f"fine-tuning needs a label for every face, but {faces!r} holds unlabelled ones; "
-                "leave them out with faces[faces.labels >= 0]."
+                f"fine-tuning needs faces with a label each, but {faces!r} holds unlabelled ones "
+                "or none at all; leave those out with faces[faces.labels >= 0]."
             )
     fabric = fabric or default_fabric(recipe.precision)
     model = build_classifier(recipe, encoder).to(memory_format=torch.channels_last)

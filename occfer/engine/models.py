@@ -39,14 +39,26 @@ def load_model(folder: str | Path) -> nn.Module:
             f"{folder} should hold {WORDS} and {WEIGHTS}, but {WORDS} is not there; pass the "
             "folder that occfer pretrain or occfer finetune wrote."
         )
-    words = json.loads((folder / WORDS).read_text())
-    recipe = from_dict(words["recipe"])
-    tensors = load_tensors(folder / WEIGHTS, words["sha256"])
+    try:
+        words = json.loads((folder / WORDS).read_text())
+        stated, sha256 = words["recipe"], words["sha256"]
+    except (ValueError, KeyError, TypeError) as damage:
+        raise ValueError(
+            f"{folder / WORDS} should hold a recipe and a SHA-256, but it is damaged ({damage!r}); "
+            "save the model again."
+        ) from damage
+    recipe = from_dict(stated)
+    tensors = load_tensors(folder / WEIGHTS, sha256)
     if isinstance(recipe, PretrainRecipe):
         model: nn.Module = build_encoder(recipe)
     else:
         model = build_classifier(replace(recipe, pretrained=False))
-    model.load_state_dict(tensors)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as misfit:
+        raise ValueError(
+            f"the weights in {folder} do not fit the recipe beside them; save the model again."
+        ) from misfit
     return model.eval()
 
 
@@ -57,5 +69,16 @@ def load_encoder(folder: str | Path) -> Encoder:
         raise ValueError(
             f"{folder} should hold a pre-trained encoder, but holds a {type(model).__name__}; "
             "pass the folder that occfer pretrain wrote."
+        )
+    return model
+
+
+def load_classifier(folder: str | Path) -> nn.Module:
+    """A fine-tuned network; says so where the folder holds an encoder, which names no class."""
+    model = load_model(folder)
+    if isinstance(model, Encoder):
+        raise ValueError(
+            f"{folder} should hold a classifier, but holds a pre-trained encoder; pass the folder "
+            "that occfer finetune wrote."
         )
     return model

@@ -20,7 +20,11 @@ def ocl_recipe() -> Callable[..., PretrainRecipe]:
 
     def make(**changes) -> PretrainRecipe:
         values = dict(
-            network=TINY, batch_size=16, epochs=3, learning_rate=1e-3, projector_hidden=16,
+            network=TINY,
+            batch_size=16,
+            epochs=3,
+            learning_rate=1e-3,
+            projector_hidden=16,
             projector_dimensions=8,
         )
         return PretrainRecipe(**{**values, **changes})

@@ -39,9 +39,8 @@ def train(model: nn.Module, optimizer, pictures, steps: int, seed: int = 0) -> N
 
 
 def same_weights(a: nn.Module, b: nn.Module) -> bool:
-    return all(
-        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
-    )
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import inspect
 import math
 import os
 import signal
@@ -56,8 +57,6 @@ def test_sgd_has_momentum(kind) -> None:
 def test_an_unknown_optimiser_is_refused() -> None:
     class Recipe:
         optimizer, learning_rate, weight_decay = "lion", 0.1, 0.0
-
-    import inspect
 
     with pytest.raises(ValueError, match="optimizer must be 'adam' or 'sgd', got 'lion'"):
         inspect.unwrap(build_optimizer)(nn.Linear(2, 2), Recipe())

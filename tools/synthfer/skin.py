@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .anatomy import BROWS, EYES, MOUTH, NOSE, SKIN, Regions, brow_field, noise
+from .anatomy import BROWS, EYE, EYES, MOUTH, NOSE, SKIN, Regions, brow_field, noise
 from .identity import Identity
 
 # The ten shades of the Monk Skin Tone scale (Monk, 2019; skintone.google), sRGB.
@@ -76,8 +76,10 @@ def paint(region: Regions, person: Identity) -> tuple[np.ndarray, np.ndarray]:
     cover = (0.93 * cover)[:, None]
     colour = colour * (1 - cover) + person.brow_colour * cover
     roughness = np.maximum(roughness, 0.75 * brows)
-    line = region.lids * (person.eyeliner > 0)
-    colour = colour * (1 - person.eyeliner * line[:, None])
+    # Lashes, as the dark line that they are at this size: strong above, faint below.
+    edge = np.clip((region.lids - 0.72) / 0.2, 0, 1)
+    strength = np.where(p[:, 1] > EYE[1], 0.75 + 0.2 * person.eyeliner, 0.2 + 0.6 * person.eyeliner)
+    colour = colour * (1 - edge * strength)[:, None]
 
     gum = np.array([0.09, 0.022, 0.022])
     inside = np.clip(region.inside * 1.5, 0, 1)[:, None] * (region.lips < 0.5)[:, None]

@@ -1,0 +1,164 @@
+import math
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+)
+from torch import nn
+
+from occfer.emotions import EMOTIONS
+from occfer.engine.evaluate import Predictions, evaluate
+from occfer.fgw import PlainOutput
+
+counts = st.integers(1, 60)
+seeds = st.integers(0, 2**31)
+
+
+def made_up(count: int, seed: int = 0, classes: int = 7) -> Predictions:
+    """Random predictions on faces of the first ``classes`` expressions."""
+    chance = np.random.default_rng(seed)
+    logits = chance.normal(size=(count, 7))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    targets = chance.integers(classes, size=count)
+    ids = tuple(f"face-{n}" for n in range(count))
+    return Predictions(ids, targets, probabilities.astype(np.float32))
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true:UserWarning")
+@given(count=counts, seed=seeds, classes=st.integers(1, 7))
+def test_metrics_are_scikit_learn_s(count, seed, classes) -> None:
+    found = made_up(count, seed, classes)
+    truth, said = found.targets, found.probabilities.argmax(axis=1)
+    metrics = found.metrics()
+    assert metrics["count"] == count
+    assert metrics["accuracy"] == pytest.approx(accuracy_score(truth, said))
+    assert metrics["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, said))
+    assert metrics["confusion"] == confusion_matrix(truth, said, labels=range(7)).tolist()
+    present = sorted(set(truth.tolist()))
+    macro = f1_score(truth, said, labels=present, average="macro", zero_division=0)
+    assert metrics["macro_f1"] == pytest.approx(macro)
+    assert list(metrics["f1"]) == list(EMOTIONS)
+    for label in present:
+        one = f1_score(truth == label, said == label, zero_division=0)
+        assert metrics["f1"][EMOTIONS[label]] == pytest.approx(one)
+
+
+@given(count=counts, seed=seeds)
+def test_the_interval_is_wilson_s(count, seed) -> None:
+    found = made_up(count, seed)
+    p, z = found.accuracy, 1.959963984540054
+    centre = (p + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(p * (1 - p) / count + z**2 / (4 * count**2))
+    assert found.metrics()["accuracy_interval_95"] == pytest.approx(
+        [centre - half, centre + half], abs=1e-9
+    )
+
+
+def test_a_wider_confidence_is_a_wider_interval() -> None:
+    found = made_up(100)
+    (low, high), (lower, higher) = found.interval(0.9), found.interval(0.99)
+    assert lower < low < found.accuracy < high < higher
+
+
+@given(count=counts, seed=seeds)
+def test_predictions_survive_their_file(tmp_path_factory, count, seed) -> None:
+    found = made_up(count, seed)
+    path = found.save(tmp_path_factory.mktemp("kept") / "some.npz")
+    loaded = Predictions.load(path)
+    assert loaded.ids == found.ids
+    assert (loaded.targets == found.targets).all()
+    assert (loaded.labels == found.labels).all()
+    np.testing.assert_allclose(loaded.probabilities, found.probabilities, atol=1e-3)
+    assert loaded.metrics() == found.metrics()
+
+
+def test_labels_survive_where_half_precision_cannot_tell(tmp_path) -> None:
+    """0.50000 and 0.50001 are one number in half precision; the second is the label."""
+    probabilities = np.zeros((1, 7), np.float32)
+    probabilities[0, 2], probabilities[0, 5] = 0.49999, 0.50001
+    assert np.float16(0.49999) == np.float16(0.50001)
+    found = Predictions(("face",), np.array([5]), probabilities)
+    loaded = Predictions.load(found.save(tmp_path / "some.npz"))
+    assert loaded.probabilities.argmax() == 2
+    assert loaded.labels.tolist() == [5]
+    assert loaded.accuracy == 1
+
+
+def test_a_file_that_needs_unpickling_is_refused(tmp_path) -> None:
+    path = tmp_path / "some.npz"
+    np.savez(path, ids=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        Predictions.load(path)
+    path.write_bytes(pickle.dumps([1]))
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        Predictions.load(path)
+
+
+# Scoring a network
+
+
+class Averager(nn.Module):
+    """Says of a face what its mean brightness says; remembers what it was shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-3, 3, 7))
+        self.batches: list[tuple] = []
+
+    def forward(self, images: torch.Tensor) -> PlainOutput:
+        self.batches.append((len(images), self.training, images.dtype, float(images.max())))
+        return PlainOutput(images.mean(dim=(1, 2, 3))[:, None] * self.weight)
+
+
+def test_every_face_is_scored_once_and_in_order(toy_faces) -> None:
+    faces, model = toy_faces(10), Averager()
+    found = evaluate(model, faces, batch_size=4)
+    assert [batch[:3] for batch in model.batches] == [
+        (4, False, torch.float32),
+        (4, False, torch.float32),
+        (2, False, torch.float32),
+    ]
+    assert max(batch[3] for batch in model.batches) <= 1
+    assert found.ids == faces.ids
+    assert (found.targets == faces.labels.numpy()).all()
+    mean = faces.images.double().div(255).mean(dim=(1, 2, 3))
+    expected = (mean[:, None] * torch.linspace(-3, 3, 7, dtype=torch.float64)).softmax(dim=1)
+    np.testing.assert_allclose(found.probabilities, expected.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_training_mode_is_put_back(toy_faces, training) -> None:
+    model = Averager().train(training)
+    evaluate(model, toy_faces(4))
+    assert model.training == training
+
+
+def test_the_size_of_a_batch_does_not_matter(toy_faces) -> None:
+    faces, model = toy_faces(9), Averager()
+    whole = evaluate(model, faces).probabilities
+    np.testing.assert_allclose(evaluate(model, faces, batch_size=2).probabilities, whole, atol=1e-6)
+
+
+def test_unlabelled_faces_are_predicted_and_not_scored(toy_faces) -> None:
+    faces = replace(toy_faces(4), labels=torch.tensor([0, -1, -1, 3]))
+    found = evaluate(Averager(), faces)
+    assert found.probabilities.shape == (4, 7)
+    for score in (lambda: found.accuracy, found.interval, found.metrics):
+        with pytest.raises(ValueError, match="of 4 faces 2 have none; choose some with"):
+            score()
+
+
+def test_no_faces_give_no_score(toy_faces) -> None:
+    found = evaluate(Averager(), toy_faces(4)[:0])
+    assert found.probabilities.shape == (0, 7)
+    with pytest.raises(ValueError, match="scoring needs faces with a label each, but of 0 faces"):
+        found.metrics()

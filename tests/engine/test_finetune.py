@@ -1,0 +1,170 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from occfer.engine.evaluate import evaluate
+from occfer.engine.finetune import build_classifier, build_loss, finetune, fingerprint, watch
+from occfer.engine.pretrain import build_encoder
+from occfer.fgw import FGWOutput, PlainOutput
+from occfer.recipes import CONTROL_ROWS, TABLE1_ROWS, table1_row
+
+
+def same(a, b) -> bool:
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.parametrize("changes", [{}, dict(head="separate+ce"), dict(method="plain")])
+def test_what_can_be_told_apart_is_learnt(toy_faces, fgw_recipe, changes) -> None:
+    recipe = fgw_recipe(epochs=12, learning_rate=1e-2, patience=12, **changes)
+    found = finetune(toy_faces(96), toy_faces(30, seed=1), recipe, progress=False)
+    assert evaluate(found.model, toy_faces(60, seed=2)).accuracy >= 0.95
+
+
+@pytest.mark.usefixtures("global_chance")
+def test_a_run_is_a_function_of_its_recipe(toy_faces, fgw_recipe) -> None:
+    train, validation = toy_faces(24), toy_faces(12, seed=1)
+    first = finetune(train, validation, fgw_recipe(epochs=1), progress=False)
+    again = finetune(train, validation, fgw_recipe(epochs=1), progress=False)
+    other = finetune(train, validation, fgw_recipe(epochs=1, seed=1), progress=False)
+    assert same(first.model, again.model)
+    assert not same(first.model, other.model)
+
+
+def test_the_weights_of_the_best_epoch_come_back(toy_faces, fgw_recipe) -> None:
+    """A rate this high makes good and bad epochs take turns."""
+    recipe = fgw_recipe(epochs=8, learning_rate=3e-2, patience=8)
+    validation = toy_faces(30, seed=1)
+    found = finetune(toy_faces(48), validation, recipe, progress=False)
+    accuracies = [row["validation_accuracy"] for row in found.history]
+    best = max(accuracies)
+    assert best > min(accuracies)
+    assert found.best_epoch == 1 + accuracies.index(best)
+    assert evaluate(found.model, validation).accuracy == best
+    assert not found.model.training
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_a_run_stops_when_its_patience_is_out(toy_faces, fgw_recipe, patience) -> None:
+    """A rate of nearly nothing: no epoch is better than the first."""
+    recipe = fgw_recipe(epochs=50, learning_rate=1e-12, patience=patience)
+    found = finetune(toy_faces(16), toy_faces(12, seed=1), recipe, progress=False)
+    accuracies = [row["validation_accuracy"] for row in found.history]
+    last_better = max(i for i, a in enumerate(accuracies) if a > max([-1.0, *accuracies[:i]]))
+    assert found.best_epoch == last_better + 1
+    assert len(found.history) == last_better + 1 + patience
+    assert len(found.history) < 50
+
+
+def test_the_decay_of_section_3_2_reaches_the_optimiser(toy_faces, fgw_recipe) -> None:
+    """With a rate that falls to nothing after the first epoch, weights stop moving there."""
+    faces = toy_faces(16)
+    still = dict(decay_from=1, decay_every=1, decay=0.0, patience=50)
+    short = finetune(faces, faces, fgw_recipe(epochs=1, **still), progress=False)
+    long = finetune(faces, faces, fgw_recipe(epochs=3, **still), progress=False)
+    assert [row["learning_rate"] for row in long.history] == [3e-3, 0, 0]
+    pairs = zip(short.model.named_parameters(), long.model.parameters(), strict=True)
+    assert all(torch.equal(a, b) for (_, a), b in pairs)
+    decaying = finetune(
+        faces, faces, fgw_recipe(epochs=6, decay_from=2, decay_every=2, patience=50), progress=False
+    )
+    rates = [row["learning_rate"] / 3e-3 for row in decaying.history]
+    assert rates == pytest.approx([1, 1, 0.9, 0.9, 0.81, 0.81])
+
+
+def test_an_encoder_is_where_the_classifier_starts(toy_faces, ocl_recipe, fgw_recipe) -> None:
+    encoder = build_encoder(ocl_recipe(seed=3))
+    for method in ("plain", "fgw"):
+        cold = build_classifier(fgw_recipe(method=method))
+        warm = build_classifier(fgw_recipe(method=method), encoder)
+        backbone = "encoder.backbone." if method == "plain" else "backbone."
+        for key, value in warm.state_dict().items():
+            if key.startswith(backbone):
+                expected = encoder.backbone.state_dict()[key.removeprefix(backbone)]
+            else:
+                expected = cold.state_dict()[key]
+            assert torch.equal(value, expected), key
+
+
+def test_the_encoder_handed_in_is_left_alone(toy_faces, ocl_recipe, fgw_recipe) -> None:
+    encoder, faces = build_encoder(ocl_recipe()), toy_faces(16)
+    before = fingerprint(encoder)
+    finetune(faces, faces, fgw_recipe(epochs=1), encoder, progress=False)
+    assert fingerprint(encoder) == before
+
+
+def test_a_fingerprint_names_weights(ocl_recipe) -> None:
+    encoder = build_encoder(ocl_recipe())
+    assert fingerprint(encoder) == fingerprint(build_encoder(ocl_recipe()))
+    assert fingerprint(encoder) != fingerprint(build_encoder(ocl_recipe(seed=1)))
+
+
+@pytest.mark.parametrize("row", [*TABLE1_ROWS, *CONTROL_ROWS])
+def test_every_row_of_table_1_is_a_network_with_a_loss(row, pictures) -> None:
+    recipe = replace(table1_row(row, "smoke"), pretrained=False)
+    model, loss = build_classifier(recipe), build_loss(recipe)
+    images, targets = pictures(2, 1, 48, 48), torch.tensor([0, 6])
+    output = model.eval()(images)
+    assert output.logits.shape == (2, 7)
+    cross_entropy = F.cross_entropy(output.logits, targets).item()
+    restrained = recipe.method == "fgw" and recipe.restrain_weight > 0
+    if restrained:
+        assert loss(output, targets).item() > cross_entropy
+    else:
+        assert loss(output, targets).item() == pytest.approx(cross_entropy)
+
+
+def test_what_is_watched_is_what_happened() -> None:
+    """Two faces of class 0, two regions; probabilities chosen by hand."""
+
+    def logits(*probabilities: float) -> torch.Tensor:
+        return torch.tensor([[math.log(p), math.log(1 - p)] for p in probabilities])
+
+    regional = torch.stack([logits(0.9, 0.3), logits(0.2, 0.1)])
+    output = FGWOutput(logits(0.6, 0.4), regional, torch.zeros(2, 2, 1), torch.zeros(2, 2, 1, 1))
+    watched = watch(output, torch.tensor([0, 0]))
+    assert watched == pytest.approx(
+        {
+            "accuracy": 1 / 2,  # 0.6 is right, 0.4 is wrong
+            "restrained": 1 / 4,  # only 0.9 beats its face's 0.6
+            "fused_probability": 0.5,
+            "region_probability": (0.9 + 0.3 + 0.2 + 0.1) / 4,
+        }
+    )
+    plain = watch(PlainOutput(logits(0.6, 0.4)), torch.tensor([0, 0]))
+    assert plain == pytest.approx({"accuracy": 1 / 2})
+
+
+def test_faces_without_labels_are_refused(toy_faces, fgw_recipe) -> None:
+    faces = toy_faces(16)
+    unlabelled = replace(faces, labels=torch.tensor([-1] + [0] * 15))
+    for pair in ((unlabelled, faces), (faces, unlabelled), (faces[:0], faces), (faces, faces[:0])):
+        with pytest.raises(ValueError, match=r"needs faces with a label each, but FaceSet\('toy'"):
+            finetune(*pair, fgw_recipe(), progress=False)
+
+
+def test_a_run_that_diverges_says_where(toy_faces, fgw_recipe) -> None:
+    faces = toy_faces(40)
+    wild = fgw_recipe(optimizer="sgd", learning_rate=1e30)
+    with pytest.raises(FloatingPointError) as caught:
+        finetune(faces, faces, wild, progress=False)
+    message = str(caught.value)
+    assert "in epoch 0, step" in message
+    assert "lower the learning rate" in message
+    assert "0-" in message  # the ids of faces in that batch
+
+
+def test_an_unknown_method_is_refused(toy_faces, fgw_recipe) -> None:
+    with pytest.raises(ValueError, match="method must be 'plain' or 'fgw', got 'magic'"):
+        build_classifier(as_unchecked(fgw_recipe(), method="magic"))
+
+
+def as_unchecked(recipe, **changes):
+    """The recipe with values that its declared types forbid."""
+    copy = replace(recipe)
+    for name, value in changes.items():
+        object.__setattr__(copy, name, value)
+    return copy

@@ -1,0 +1,167 @@
+"""Stopping a run and starting it again changes nothing: weights agree to the last bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from occfer.data import FaceSet
+from occfer.engine.finetune import finetune
+from occfer.engine.pretrain import pretrain
+from occfer.recipes import PretrainRecipe, as_dict
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# A process of its own, which sends itself a signal when a given training step begins.
+VICTIM = """
+import json, os, signal, sys
+import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
+from occfer import FGW, FaceSet, finetune, pretrain
+from occfer.ocl import OCL
+from occfer.recipes import PretrainRecipe, from_dict
+
+torch.set_num_threads(1)
+job = json.loads(sys.argv[1])
+steps = iter(range(10**6))
+
+def before(module, _):
+    if isinstance(module, (OCL, FGW)) and module.training and next(steps) == job["step"]:
+        os.kill(os.getpid(), job["signal"])
+
+register_module_forward_pre_hook(before)
+recipe, faces = from_dict(job["recipe"]), FaceSet.open(job["faces"])
+if isinstance(recipe, PretrainRecipe):
+    pretrain(faces, recipe, run=job["run"], progress=False)
+else:
+    finetune(faces, faces, recipe, run=job["run"], progress=False)
+print("finished")
+"""
+
+
+def run(faces: FaceSet, recipe, folder=None):
+    """The weights and the history without its wall times."""
+    if isinstance(recipe, PretrainRecipe):
+        found = pretrain(faces, recipe, run=folder, progress=False)
+        weights = found.encoder.state_dict()
+    else:
+        found = finetune(faces, faces, recipe, run=folder, progress=False)
+        weights = found.model.state_dict()
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in found.history]
+    return weights, rows
+
+
+def assert_same(a, b) -> None:
+    (weights, rows), (other_weights, other_rows) = a, b
+    assert rows == other_rows
+    assert weights.keys() == other_weights.keys()
+    assert [key for key in weights if not torch.equal(weights[key], other_weights[key])] == []
+
+
+@pytest.fixture(scope="module")
+def faces(toy_faces) -> FaceSet:
+    return toy_faces(40)
+
+
+@pytest.fixture(scope="module")
+def recipes(ocl_recipe, fgw_recipe):
+    """Every step is saved, so that a killed process leaves something."""
+    return {
+        "pretrain": ocl_recipe(save_every_seconds=0.0),
+        "finetune": fgw_recipe(save_every_seconds=0.0),
+    }
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(faces, recipes):
+    return {method: run(faces, recipe) for method, recipe in recipes.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("method", ["pretrain", "finetune"])
+def test_a_stopped_process_is_continued_by_the_next(
+    tmp_path, faces, recipes, uninterrupted, method, number
+) -> None:
+    folder = tmp_path / "run"
+    job = {
+        "recipe": as_dict(recipes[method]),
+        "faces": str(faces.save(tmp_path / "faces")),
+        "run": str(folder),
+        "step": 4,
+        "signal": number,
+    }
+    victim = subprocess.run(
+        [sys.executable, "-c", VICTIM, json.dumps(job)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert "finished" not in victim.stdout
+    if number == signal.SIGKILL:
+        assert victim.returncode == -signal.SIGKILL
+    else:
+        assert "KeyboardInterrupt: stopped and saved; the same call goes on" in victim.stderr
+    assert list(folder.glob("state-*.json"))
+    assert_same(run(faces, recipes[method], folder), uninterrupted[method])
+
+
+@pytest.mark.parametrize("step", [0, 2, 3, 7, 8])
+@pytest.mark.parametrize("method", ["pretrain", "finetune"])
+def test_a_run_may_be_stopped_at_any_step(
+    tmp_path, faces, recipes, uninterrupted, at_training_step, method, step
+) -> None:
+    """The first step, the last of an epoch, the first of the next, the last of all."""
+    with (
+        pytest.raises(KeyboardInterrupt, match="stopped and saved"),
+        at_training_step(step, lambda: os.kill(os.getpid(), signal.SIGINT)),
+    ):
+        run(faces, recipes[method], tmp_path)
+    assert_same(run(faces, recipes[method], tmp_path), uninterrupted[method])
+
+
+@pytest.mark.parametrize("method", ["pretrain", "finetune"])
+def test_a_damaged_checkpoint_costs_time_and_nothing_else(
+    tmp_path, faces, recipes, uninterrupted, at_training_step, method
+) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        at_training_step(5, lambda: os.kill(os.getpid(), signal.SIGINT)),
+    ):
+        run(faces, recipes[method], tmp_path)
+    newest = max(tmp_path.glob("state-*.safetensors"))
+    newest.write_bytes(newest.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match="is passed over for the state before it"):
+        resumed = run(faces, recipes[method], tmp_path)
+    assert_same(resumed, uninterrupted[method])
+
+
+@pytest.mark.parametrize("method", ["pretrain", "finetune"])
+def test_a_finished_run_is_not_trained_again(
+    tmp_path, faces, recipes, uninterrupted, at_training_step, method
+) -> None:
+    assert_same(run(faces, recipes[method], tmp_path), uninterrupted[method])
+
+    def never():
+        raise RuntimeError("a finished run has nothing left to do")
+
+    with pytest.raises(AssertionError, match="had 0 steps only"), at_training_step(0, never):
+        assert_same(run(faces, recipes[method], tmp_path), uninterrupted[method])
+
+
+@pytest.mark.parametrize("method", ["pretrain", "finetune"])
+def test_another_recipe_or_other_faces_are_refused_in_the_same_folder(
+    tmp_path, faces, recipes, toy_faces, ocl_recipe, fgw_recipe, method
+) -> None:
+    one_epoch = dict(pretrain=ocl_recipe, finetune=fgw_recipe)[method](epochs=1)
+    run(faces, one_epoch, tmp_path)
+    with pytest.raises(ValueError, match=r"recipe \(differs in epochs, save_every_seconds\)"):
+        run(faces, recipes[method], tmp_path)
+    changed = "faces" if method == "pretrain" else "train, validation"
+    with pytest.raises(ValueError, match=rf"another recipe \(differs in {changed}\)"):
+        run(toy_faces(40, seed=1), one_epoch, tmp_path)

@@ -1,0 +1,86 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from occfer.engine.pretrain import build_ocl, pretrain
+from occfer.ocl import nt_xent
+from occfer.randomness import generator_for
+from occfer.views import TwoViews
+
+
+def weights(module) -> list[torch.Tensor]:
+    return list(module.state_dict().values())
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+
+
+@pytest.mark.usefixtures("global_chance")
+def test_a_run_is_a_function_of_recipe_and_pixels(toy_faces, ocl_recipe) -> None:
+    """Labels do not matter; the seed does; nothing else draws."""
+    faces, recipe = toy_faces(24), ocl_recipe(epochs=1)
+    unlabelled = replace(faces, labels=torch.full_like(faces.labels, -1))
+    first = pretrain(faces, recipe, progress=False)
+    torch.rand(3, generator=torch.Generator())
+    assert same(first.encoder, pretrain(unlabelled, recipe, progress=False).encoder)
+    other = pretrain(faces, ocl_recipe(epochs=1, seed=1), progress=False)
+    assert not same(first.encoder, other.encoder)
+
+
+def test_views_of_faces_never_seen_are_told_apart_better(toy_faces, ocl_recipe) -> None:
+    """The encoder alone: its own h, through no projector, on other faces than it learnt from."""
+    recipe = ocl_recipe(epochs=12, batch_size=20, learning_rate=3e-3)
+    unseen = toy_faces(60, seed=5, noise=0.7)
+    views = TwoViews(24, occlusion=0.0, jitter=0.0)(unseen.images, generator_for(9))
+
+    @torch.inference_mode()
+    def loss(encoder) -> float:
+        return nt_xent(*(encoder.eval()(view) for view in views)).item()
+
+    before = loss(build_ocl(recipe).encoder)
+    found = pretrain(toy_faces(120, seed=4, noise=0.7), recipe, progress=False)
+    assert loss(found.encoder) < before - 0.1
+    losses = [row["loss"] for row in found.history]
+    assert losses[-1] < losses[0] - 0.3
+
+
+def test_one_row_for_each_epoch(toy_faces, ocl_recipe) -> None:
+    found = pretrain(toy_faces(20), ocl_recipe(epochs=3), progress=False)
+    assert [row["epoch"] for row in found.history] == [1, 2, 3]
+    seconds = [row["seconds"] for row in found.history]
+    assert 0 < seconds[0] < seconds[1] < seconds[2] <= found.seconds
+    assert not found.encoder.training
+
+
+def test_the_loss_of_an_untrained_network_is_near_that_of_guessing(toy_faces, ocl_recipe) -> None:
+    """With a temperature so high that all similarities are alike: log(2N − 1)."""
+    recipe = ocl_recipe(epochs=1, batch_size=20, temperature=1e4, learning_rate=1e-9)
+    found = pretrain(toy_faces(20), recipe, progress=False)
+    expected = torch.log(torch.tensor(2 * 20 - 1.0)).item()
+    assert found.history[0]["loss"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_half_precision_learns_too(toy_faces, ocl_recipe) -> None:
+    found = pretrain(toy_faces(40), ocl_recipe(precision="bf16-mixed"), progress=False)
+    assert all(p.dtype == torch.float32 for p in found.encoder.parameters())
+    assert found.history[-1]["loss"] < found.history[0]["loss"]
+
+
+def test_one_face_cannot_be_told_from_any_other(toy_faces, ocl_recipe) -> None:
+    with pytest.raises(ValueError, match="at least 2 faces to tell apart, got 1"):
+        pretrain(toy_faces(1), ocl_recipe(), progress=False)
+
+
+def test_a_run_that_diverges_says_so(toy_faces, ocl_recipe) -> None:
+    wild = ocl_recipe(optimizer="sgd", learning_rate=1e30)
+    with pytest.raises((FloatingPointError, ValueError), match="lower the learning rate"):
+        pretrain(toy_faces(40), wild, progress=False)
+
+
+def test_progress_is_a_bar_that_can_be_left_out(toy_faces, ocl_recipe, capfd) -> None:
+    pretrain(toy_faces(8), ocl_recipe(epochs=1), progress=False)
+    assert capfd.readouterr().err == ""
+    pretrain(toy_faces(8), ocl_recipe(epochs=1))
+    assert "OCL" in capfd.readouterr().err

@@ -1,0 +1,91 @@
+import json
+import os
+import platform
+import re
+import socket
+
+import numpy as np
+import pytest
+
+from occfer.engine.evaluate import Predictions
+from occfer.engine.records import Record, environment, make_record
+from occfer.recipes import as_dict, from_dict, pretraining
+
+
+@pytest.fixture
+def predictions() -> Predictions:
+    probabilities = np.eye(7, dtype=np.float32)[[0, 3, 3, 6]]
+    return Predictions(("a", "b", "c", "d"), np.array([0, 3, 6, 6]), probabilities)
+
+
+@pytest.fixture
+def record(toy_faces, predictions) -> Record:
+    return make_record(
+        "table1",
+        "toy-smoke-Res18-seed0",
+        as_dict(pretraining("smoke")),
+        {"train": toy_faces(8).describe()},
+        [{"epoch": 1, "loss": 0.5}],
+        1.25,
+        predictions,
+        tier="smoke",
+        row="Res18",
+    )
+
+
+def test_a_record_survives_its_files(record, predictions, tmp_path) -> None:
+    path = record.save(tmp_path)
+    assert path == tmp_path / "table1" / "toy-smoke-Res18-seed0.json"
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "toy-smoke-Res18-seed0.json",
+        "toy-smoke-Res18-seed0.npz",
+    ]
+    loaded = Record.load(path)
+    assert loaded.values == record.values
+    assert loaded.name == record.name
+    assert loaded.predictions.ids == predictions.ids
+    assert (loaded.predictions.probabilities == predictions.probabilities).all()
+
+
+def test_a_record_without_scores_is_one_file(toy_faces, tmp_path) -> None:
+    record = make_record(
+        "pretrain", "ocl", as_dict(pretraining("smoke")), {"pool": toy_faces(4).describe()}, [], 1.0
+    )
+    path = record.save(tmp_path)
+    assert [p.name for p in path.parent.iterdir()] == ["ocl.json"]
+    loaded = Record.load(path)
+    assert loaded.predictions is None
+    assert loaded.metrics == {}
+
+
+def test_every_number_can_be_computed_again(record, tmp_path) -> None:
+    loaded = Record.load(record.save(tmp_path))
+    assert loaded.predictions.metrics() == loaded.metrics
+    assert loaded.metrics["accuracy"] == 0.75
+
+
+def test_it_says_what_was_run_on_what_and_with_what(record, toy_faces) -> None:
+    values = record.values
+    assert from_dict(values["recipe"]) == pretraining("smoke")
+    assert values["seed"] == 0
+    assert values["tier"] == "smoke"
+    assert values["row"] == "Res18"
+    assert values["data"]["train"]["sha256"] == toy_faces(8).sha256
+    assert values["data"]["train"]["count"] == 8
+    assert values["environment"]["python"] == platform.python_version()
+    assert values["environment"]["device"]
+    assert {"torch", "numpy", "occfer", "commit"} <= values["environment"].keys()
+    assert values["peak_memory_bytes"] > 10**7
+
+
+def test_it_names_neither_the_machine_nor_its_folders_nor_its_user(record) -> None:
+    text = json.dumps(record.values)
+    assert not re.search(r'"[^"]*(?:/home|/root|/tmp|/Users|\\\\Users)[/\\\\"]', text)
+    assert os.getcwd() not in text
+    for name in {socket.gethostname(), platform.node()} - {"", "localhost"}:
+        assert name not in text
+
+
+def test_the_commit_is_named_and_marked_where_files_differ() -> None:
+    commit = environment()["commit"]
+    assert commit is None or re.fullmatch(r"[0-9a-f]{40}\+?", commit)

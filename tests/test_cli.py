@@ -1,0 +1,211 @@
+"""``python -m occfer`` as its users start it: a process of its own, in a folder of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from occfer.cli import main
+from occfer.emotions import EMOTIONS
+from occfer.engine.evaluate import Predictions
+from occfer.engine.models import load_model
+from occfer.engine.records import Record
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = (
+    "--recipe.network.width",
+    "4",
+    "--recipe.network.size",
+    "24",
+    "--recipe.batch-size",
+    "16",
+)
+
+pytestmark = pytest.mark.slow
+
+
+def environment() -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("OCCFER")}
+    return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OCCFER_TIER": "smoke"}
+
+
+def occfer(folder: Path, *arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "occfer", *map(str, arguments)],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+
+
+def succeeds(folder: Path, *arguments: object) -> str:
+    found = occfer(folder, *arguments)
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, toy_faces) -> Path:
+    """A working folder with pictures in ``faces/<split>/<expression>/``."""
+    folder = tmp_path_factory.mktemp("work")
+    for split, count, seed in (("train", 48, 0), ("val", 18, 1), ("test", 18, 2)):
+        faces = toy_faces(count, seed)
+        for pixels, label, name in zip(faces.images, faces.labels, faces.ids, strict=True):
+            path = folder / "faces" / split / EMOTIONS[label] / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels[0].numpy()).save(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(place) -> Path:
+    out = succeeds(
+        place, "pretrain", "--data", "faces", "--out", "ocl", *TINY, "--recipe.epochs", "2"
+    )
+    assert "encoder: ocl/model" in out
+    return place / "ocl" / "model"
+
+
+@pytest.fixture(scope="module")
+def classifier(place, encoder) -> Path:
+    out = succeeds(
+        place,
+        "finetune",
+        "--data",
+        "faces",
+        "--encoder",
+        encoder,
+        "--out",
+        "net",
+        *TINY,
+        "--recipe.epochs",
+        "8",
+        "--recipe.learning-rate",
+        "0.01",
+        "--recipe.patience",
+        "8",
+    )
+    assert "model: net/model" in out
+    return place / "net" / "model"
+
+
+def test_pretraining_leaves_an_encoder_and_a_record(place, encoder) -> None:
+    assert load_model(encoder).backbone.channels == 32
+    record = Record.load(place / "ocl" / "pretrain" / "ocl.json")
+    assert len(record.values["history"]) == 2
+    assert record.values["recipe"]["network"]["width"] == 4
+    assert record.values["data"]["pool"]["split"] == "train"
+
+
+def test_finetuning_starts_from_the_encoder_and_is_recorded(place, classifier) -> None:
+    record = Record.load(place / "net" / "finetune" / "net.json")
+    assert record.values["scored"] == "validation"
+    assert record.metrics["count"] == 18
+    stated = json.loads((place / "net" / "recipe.json").read_text())
+    assert len(stated["encoder"]) == 64
+
+
+def test_evaluation_scores_the_split_that_was_asked_for(place, classifier) -> None:
+    out = succeeds(
+        place, "evaluate", "--data", "faces", "--model", classifier, "--predictions", "said.npz"
+    )
+    metrics = json.loads(out)
+    predictions = Predictions.load(place / "said.npz")
+    assert len(predictions.ids) == metrics["count"] == 18
+    assert all(name.startswith("test/") for name in predictions.ids)
+    assert metrics == predictions.metrics()
+    assert metrics["accuracy"] >= 0.95
+
+
+def test_prediction_names_the_expression_of_each_picture(place, classifier) -> None:
+    pictures = [place / "faces" / "test" / EMOTIONS[n] / f"2-{n // 3}.png" for n in (0, 3, 6)]
+    lines = succeeds(place, "predict", *pictures, "--model", classifier).splitlines()
+    said = [line.split("\t") for line in lines]
+    assert [fields[0] for fields in said] == [str(path) for path in pictures]
+    assert [fields[1] for fields in said] == ["anger", "happiness", "neutral"]
+    assert all(1 / 7 <= float(fields[2]) <= 1 for fields in said)
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(place) -> None:
+    arguments = ("pretrain", "--data", "faces", "--out", "stopped", *TINY)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "occfer", *arguments, "--recipe.epochs", "100000"],
+        cwd=place,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (place / "stopped" / "recipe.json").exists() and run.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1)
+    run.send_signal(signal.SIGINT)
+    _, stderr = run.communicate(timeout=120)
+    assert run.returncode == 1
+    assert stderr.splitlines()[-1] == (
+        "occfer: stopped and saved; the same call goes on from here."
+    )
+    assert "Traceback" not in stderr
+    assert list((place / "stopped").glob("state-*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("evaluate", "--data", "faces", "--model", "nowhere"), "nowhere should hold model.json"),
+        (("predict", "face.png", "--model", "nowhere"), "nowhere should hold model.json"),
+        (("pretrain", "--data", "no-such-folder"), "'no-such-folder' is neither a data set nor"),
+        (("pretrain", "--data", "empty"), "empty"),
+        (("finetune", "--data", "faces", "--encoder", "ocl"), "ocl should hold model.json"),
+        (("finetune", "--data", "faces", "--encoder", "ocl/model"), "the encoder should have"),
+        (("finetune", "--data", "faces", "--encoder", "net/model"), "should hold a pre-trained"),
+        (("predict", "text.png", "--model", "net/model"), "text.png"),
+        (("predict", "missing.png", "--model", "net/model"), "missing.png"),
+        (("evaluate", "--data", "faces", "--model", "ocl/model"), "holds a pre-trained encoder"),
+        (("pretrain", "--data", "faces", "--recipe.temperature", "0"), "temperature must be"),
+        (("pretrain", "--data", "faces", "--recipe.views.flip", "2"), "flip is a probability"),
+        (("pretrain", "--data", "faces", "--out", "ocl"), "ocl holds a run of another recipe"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    place, encoder, classifier, arguments, said, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(place)
+    (place / "empty").mkdir(exist_ok=True)
+    (place / "text.png").write_text("not a picture")
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert str(stop.value.code).startswith("occfer: ")
+    assert said in stop.value.code
+    assert "\n" not in stop.value.code
+    assert capsys.readouterr().out == ""
+
+
+def test_an_error_is_said_on_stderr_without_a_trace(place) -> None:
+    found = occfer(place, "predict", "face.png", "--model", "nowhere")
+    assert found.returncode == 1
+    assert found.stdout == ""
+    assert found.stderr.startswith("occfer: nowhere should hold model.json")
+    assert found.stderr.count("\n") == 1
+
+
+def test_an_unknown_option_is_explained_by_the_parser(capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["pretrain", "--temprature", "1"])
+    assert stop.value.code == 2
+    assert "temprature" in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert not stop.value.code
+    out = capsys.readouterr().out
+    for command in ("pretrain", "finetune", "evaluate", "predict", "reproduce"):
+        assert command in out
