@@ -495,6 +495,7 @@ def cover_mouth(images, landmarks, half_width=1.0, half_height=0.55):
 # the nose and the corners of the mouth come to lie as near as possible to five fixed points. The similarity that does so
 # best is a least-squares problem with four unknowns, and as the fixed points are the same for all faces, one small matrix
 # solves it for the whole batch. The five points below are those that face recognition commonly uses for 112 pixels.
+# Where the new picture reaches beyond the old one, the old one's border is repeated.
 
 # %% mystnb={"image": {"alt": "Four faces as they come, above, and aligned, below; in the aligned ones the eyes lie level in the upper half and the mouth in the lower quarter of the picture."}}
 POINTS = torch.tensor(  # eyes, nose, corners of the mouth

@@ -28,7 +28,7 @@ PARTS = ("background", "skin", "brows", "eyes", "nose", "mouth", "covering")
 """What the codes of a part map stand for; a covering is hair, a cap, a scarf or glasses."""
 
 PACK = Path(str(files("occfer.data"))) / "assets" / "synthfer.safetensors"
-PACK_SHA256 = "629fabc2eb4695055a4e9c7b5feb9ebfaf1f667c18df4aa619e86a96c28dad79"
+PACK_SHA256 = "826a5fc04d3be8a8f5a06f284c5d126308dbbf8024113330b8ca784379142754"
 
 _PLAIN = ("identity", "intensity", "pose", "shade", "gender", "age", "glasses")
 

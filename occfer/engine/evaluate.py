@@ -66,6 +66,7 @@ class Predictions:
 
         ``confusion[i][j]`` counts faces of class i that were called j.
         """
+        accuracy = self.accuracy
         classes = list(range(len(EMOTIONS)))
         each = f1_score(self.targets, self.labels, labels=classes, average=None, zero_division=0)
         confusion = confusion_matrix(self.targets, self.labels, labels=classes)
@@ -73,7 +74,7 @@ class Predictions:
         recall = confusion.diagonal()[present] / confusion.sum(axis=1)[present]
         return {
             "count": len(self.targets),
-            "accuracy": self.accuracy,
+            "accuracy": accuracy,
             "accuracy_interval_95": list(self.interval()),
             "balanced_accuracy": float(recall.mean()),
             "f1": dict(zip(EMOTIONS, each.tolist(), strict=True)),

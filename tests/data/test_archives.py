@@ -136,7 +136,7 @@ def cut_to(share, make):
 
 def nul_name(path):
     content = zip_of(path, ("innocent.txt", b"x")).read_bytes()
-    path.write_bytes(content.replace(b"innocent.txt", b"a.txt\0../../"))
+    path.write_bytes(content.replace(b"innocent.txt", b"a.txt\0ending"))
     return path
 
 
@@ -207,6 +207,14 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(tmp_path, case):
 def test_it_is_refused_in_memory_too(tmp_path, case):
     with pytest.raises(BadArchive):
         list(read_files(HOSTILE[case](tmp_path / "archive"), FEW))
+
+
+def test_a_few_bytes_may_not_unfold_to_many_even_within_the_total(tmp_path):
+    bomb = zip_of(tmp_path / "a.zip", ("a", bytes(10**7)))
+    assert bomb.stat().st_size < 10**5
+    with pytest.raises(BadArchive, match="too many bytes"):
+        list(read_files(bomb, Limits(total_bytes=10**9, ratio=200)))
+    assert len(list(read_files(bomb, Limits(total_bytes=10**9, ratio=2000)))) == 1
 
 
 def test_what_the_limits_allow_comes_through(tmp_path):

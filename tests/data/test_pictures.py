@@ -98,6 +98,18 @@ def test_what_is_no_sound_picture_is_refused_by_name(content):
         decode(content, "angry/face.jpg", "L")
 
 
+def test_the_limit_on_pixels_is_exact(encode):
+    assert decode(encode(GREY), "x", "L", max_pixels=48).shape == (6, 8)
+    with pytest.raises(BadPicture, match="8 x 6 pixels, too many"):
+        decode(encode(GREY), "x", "L", max_pixels=47)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PPM"])
+def test_a_sound_picture_of_another_format_is_refused(encode, kind):
+    with pytest.raises(BadPicture, match="cannot be read"):
+        decode(encode(GREY, kind), "x", "L")
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP"])
 def test_a_picture_cut_short_is_refused(encode, kind):
     noise = np.random.default_rng(0).integers(0, 256, (48, 48), np.uint8)

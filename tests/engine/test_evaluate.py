@@ -34,6 +34,7 @@ def made_up(count: int, seed: int = 0, classes: int = 7) -> Predictions:
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true:UserWarning")
+@pytest.mark.filterwarnings("ignore:A single label was found:UserWarning")
 @given(count=counts, seed=seeds, classes=st.integers(1, 7))
 def test_metrics_are_scikit_learn_s(count, seed, classes) -> None:
     found = made_up(count, seed, classes)
@@ -96,10 +97,10 @@ def test_labels_survive_where_half_precision_cannot_tell(tmp_path) -> None:
 def test_a_file_that_needs_unpickling_is_refused(tmp_path) -> None:
     path = tmp_path / "some.npz"
     np.savez(path, ids=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(ValueError, match="pickle"):
         Predictions.load(path)
     path.write_bytes(pickle.dumps([1]))
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(ValueError, match="pickle"):
         Predictions.load(path)
 
 

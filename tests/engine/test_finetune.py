@@ -19,8 +19,8 @@ def same(a, b) -> bool:
 
 @pytest.mark.parametrize("changes", [{}, dict(head="separate+ce"), dict(method="plain")])
 def test_what_can_be_told_apart_is_learnt(toy_faces, fgw_recipe, changes) -> None:
-    recipe = fgw_recipe(epochs=12, learning_rate=1e-2, patience=12, **changes)
-    found = finetune(toy_faces(96), toy_faces(30, seed=1), recipe, progress=False)
+    recipe = fgw_recipe(epochs=8, learning_rate=1e-2, patience=8, **changes)
+    found = finetune(toy_faces(64), toy_faces(30, seed=1), recipe, progress=False)
     assert evaluate(found.model, toy_faces(60, seed=2)).accuracy >= 0.95
 
 
