@@ -64,7 +64,8 @@ style()
 
 # %% mystnb={"image": {"alt": "Seven rendered faces in a row, one for each of the seven expressions from anger to neutral."}}
 faces = load_faces("synthfer", split="train")
-one_of_each = [int((faces.labels == y).nonzero()[0]) for y in range(len(EMOTIONS))]
+by_class = [(faces.labels == y).nonzero()[:, 0] for y in range(len(EMOTIONS))]
+one_of_each = [int(chosen[7 * y]) for y, chosen in enumerate(by_class)]  # seven people
 seven = faces.images[one_of_each]  # uint8 [7, 3, 112, 112]
 show_faces(seven, EMOTIONS, columns=7)
 plt.show()
@@ -709,8 +710,9 @@ looks = {"untrained": dict(color=ORANGE, linestyle="--", marker="s"),
 for name, shares in found.items():
     axis.plot(ratios, shares, label=name, **looks[name])
 axis.axhline(5 / len(clean), color=GREY, linestyle=":", label="guessing")
-axis.set(xlabel="covered share of view 2", ylabel="among the five", ylim=(0, None))
-axis.legend()
+axis.set(xlabel="covered share of view 2", ylabel="among the five")
+axis.set_ylim(0, 1.3 * max(found["pre-trained"]))
+axis.legend(ncols=3, loc="upper right")
 stamp(figure, f"SynthFER, {len(validation)} validation faces")
 plt.show()
 

@@ -282,8 +282,9 @@ display(Markdown(
 # Said plainly: with the sliced head the whole can be ahead of all its parts only by as much as the parts err *differently*.
 # Where the regions are unsure for the same reason, or where one has seen what the others have not, some region is ahead, and
 # the restraint is a tax on that lead. Training can lower it by making the regions agree, or by making them fail in different
-# ways; it cannot do so by making all of them better. What the sentence of the paper, the whole should beat every part,
-# really asks of the network is that its regions be equally sure of the truth and differ in their doubts.
+# ways. Making all of them better lowers it as well, since near certainty there is little left to differ by, but does not change
+# who is ahead. What the sentence of the paper, the whole should beat every part, really asks of the network is that its regions
+# be equally sure of the truth and differ in their doubts.
 #
 # ## Who is pushed, and where
 #

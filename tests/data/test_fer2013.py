@@ -111,6 +111,12 @@ def test_tables_give_the_same_faces_as_folders(tmp_path, kaggle, rows, name, col
     assert found.ids == tuple(f"PrivateTest_row000{row}" for row in range(16, 20))
 
 
+def test_a_table_may_begin_with_a_byte_order_mark(tmp_path, rows):
+    table = write_table(tmp_path / "fer2013.csv", rows)
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
+    assert len(fer2013("train", table, check_counts=False)) == 12
+
+
 def test_a_table_inside_an_archive_is_read(tmp_path, rows):
     write_table(tmp_path / "table", rows)
     with tarfile.open(tmp_path / "fer2013.tar.gz", "w:gz") as out:
