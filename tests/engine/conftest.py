@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from occfer.fgw import FGW, PlainClassifier
 from occfer.ocl import OCL
@@ -66,3 +67,14 @@ def at_training_step() -> Callable:
         assert seen > number, f"the run had {seen} steps only"
 
     return watching
+
+
+@pytest.fixture
+def learning_rates() -> Iterator[list[float]]:
+    """The rate of every optimiser step, as the optimiser itself takes it."""
+    rates: list[float] = []
+    hook = register_optimizer_step_pre_hook(
+        lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
+    )
+    yield rates
+    hook.remove()

@@ -35,13 +35,14 @@ def test_a_run_is_a_function_of_its_recipe(toy_faces, fgw_recipe) -> None:
 
 
 def test_the_weights_of_the_best_epoch_come_back(toy_faces, fgw_recipe) -> None:
-    """A rate this high makes good and bad epochs take turns."""
-    recipe = fgw_recipe(epochs=8, learning_rate=3e-2, patience=8)
-    validation = toy_faces(30, seed=1)
-    found = finetune(toy_faces(48), validation, recipe, progress=False)
+    """The validation faces are labelled wrongly: the more is learnt, the fewer are right."""
+    faces = toy_faces(30, seed=1)
+    validation = replace(faces, labels=(faces.labels + 3) % 9)
+    recipe = fgw_recipe(epochs=8, learning_rate=1e-2, patience=8)
+    found = finetune(toy_faces(64), validation, recipe, progress=False)
     accuracies = [row["validation_accuracy"] for row in found.history]
     best = max(accuracies)
-    assert best > min(accuracies)
+    assert accuracies[-1] < best
     assert found.best_epoch == 1 + accuracies.index(best)
     assert evaluate(found.model, validation).accuracy == best
     assert not found.model.training
@@ -59,20 +60,16 @@ def test_a_run_stops_when_its_patience_is_out(toy_faces, fgw_recipe, patience) -
     assert len(found.history) < 50
 
 
-def test_the_decay_of_section_3_2_reaches_the_optimiser(toy_faces, fgw_recipe) -> None:
-    """With a rate that falls to nothing after the first epoch, weights stop moving there."""
-    faces = toy_faces(16)
-    still = dict(decay_from=1, decay_every=1, decay=0.0, patience=50)
-    short = finetune(faces, faces, fgw_recipe(epochs=1, **still), progress=False)
-    long = finetune(faces, faces, fgw_recipe(epochs=3, **still), progress=False)
-    assert [row["learning_rate"] for row in long.history] == [3e-3, 0, 0]
-    pairs = zip(short.model.named_parameters(), long.model.parameters(), strict=True)
-    assert all(torch.equal(a, b) for (_, a), b in pairs)
-    decaying = finetune(
-        faces, faces, fgw_recipe(epochs=6, decay_from=2, decay_every=2, patience=50), progress=False
-    )
-    rates = [row["learning_rate"] / 3e-3 for row in decaying.history]
-    assert rates == pytest.approx([1, 1, 0.9, 0.9, 0.81, 0.81])
+def test_the_decay_of_section_3_2_reaches_the_optimiser(
+    toy_faces, fgw_recipe, learning_rates
+) -> None:
+    """Three steps an epoch; by a tenth every two epochs from the third on."""
+    faces = toy_faces(40)
+    recipe = fgw_recipe(epochs=6, decay_from=2, decay_every=2, patience=50)
+    found = finetune(faces, faces, recipe, progress=False)
+    expected = [3e-3 * factor for factor in (1, 1, 0.9, 0.9, 0.81, 0.81)]
+    assert [row["learning_rate"] for row in found.history] == pytest.approx(expected)
+    assert learning_rates == pytest.approx([rate for rate in expected for _ in range(3)])
 
 
 def test_an_encoder_is_where_the_classifier_starts(toy_faces, ocl_recipe, fgw_recipe) -> None:

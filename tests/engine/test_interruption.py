@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,12 @@ def run(faces: FaceSet, recipe, folder=None):
     return weights, rows
 
 
+def steps_saved(folder: Path) -> int:
+    """How many of the run's steps, three an epoch, its newest state has behind it."""
+    place = json.loads(max(folder.glob("state-*.json")).read_text())["place"]
+    return 3 * place["epoch"] + place["step"]
+
+
 def assert_same(a, b) -> None:
     (weights, rows), (other_weights, other_rows) = a, b
     assert rows == other_rows
@@ -89,8 +96,10 @@ def test_a_stopped_process_is_continued_by_the_next(
     tmp_path, faces, recipes, uninterrupted, method, number
 ) -> None:
     folder = tmp_path / "run"
+    killed = number == signal.SIGKILL
+    recipe = recipes[method] if killed else replace(recipes[method], save_every_seconds=3600.0)
     job = {
-        "recipe": as_dict(recipes[method]),
+        "recipe": as_dict(recipe),
         "faces": str(faces.save(tmp_path / "faces")),
         "run": str(folder),
         "step": 4,
@@ -103,12 +112,13 @@ def test_a_stopped_process_is_continued_by_the_next(
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert "finished" not in victim.stdout
-    if number == signal.SIGKILL:
+    if killed:
         assert victim.returncode == -signal.SIGKILL
     else:
         assert "KeyboardInterrupt: stopped and saved; the same call goes on" in victim.stderr
-    assert list(folder.glob("state-*.json"))
-    assert_same(run(faces, recipes[method], folder), uninterrupted[method])
+    # A polite stop keeps the step that it met; a killed process cannot.
+    assert steps_saved(folder) == (4 if killed else 5)
+    assert_same(run(faces, recipe, folder), uninterrupted[method])
 
 
 @pytest.mark.parametrize("step", [0, 2, 3, 7, 8])
@@ -117,12 +127,14 @@ def test_a_run_may_be_stopped_at_any_step(
     tmp_path, faces, recipes, uninterrupted, at_training_step, method, step
 ) -> None:
     """The first step, the last of an epoch, the first of the next, the last of all."""
+    recipe = replace(recipes[method], save_every_seconds=3600.0)
     with (
         pytest.raises(KeyboardInterrupt, match="stopped and saved"),
         at_training_step(step, lambda: os.kill(os.getpid(), signal.SIGINT)),
     ):
-        run(faces, recipes[method], tmp_path)
-    assert_same(run(faces, recipes[method], tmp_path), uninterrupted[method])
+        run(faces, recipe, tmp_path)
+    assert steps_saved(tmp_path) == step + 1
+    assert_same(run(faces, recipe, tmp_path), uninterrupted[method])
 
 
 @pytest.mark.parametrize("method", ["pretrain", "finetune"])

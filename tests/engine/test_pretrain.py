@@ -1,3 +1,4 @@
+import math
 from dataclasses import asdict, replace
 
 import pytest
@@ -70,12 +71,17 @@ def test_one_row_for_each_epoch(toy_faces, ocl_recipe) -> None:
     assert not found.encoder.training
 
 
-def test_the_loss_of_an_untrained_network_is_near_that_of_guessing(toy_faces, ocl_recipe) -> None:
-    """With a temperature so high that all similarities are alike: log(2N − 1)."""
-    recipe = ocl_recipe(epochs=1, batch_size=20, temperature=1e4, learning_rate=1e-9)
-    found = pretrain(toy_faces(20), recipe, progress=False)
-    expected = torch.log(torch.tensor(2 * 20 - 1.0)).item()
+def test_an_epoch_s_loss_is_the_mean_over_its_faces(toy_faces, ocl_recipe) -> None:
+    """With a temperature so high that all views are alike a batch of N costs log(2N − 1)."""
+    recipe = ocl_recipe(epochs=1, batch_size=16, temperature=1e4, learning_rate=1e-9)
+    found = pretrain(toy_faces(40), recipe, progress=False)
+    expected = (32 * math.log(31) + 8 * math.log(15)) / 40
     assert found.history[0]["loss"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_schedule_reaches_the_optimiser(toy_faces, ocl_recipe, learning_rates) -> None:
+    pretrain(toy_faces(40), ocl_recipe(epochs=2, schedule="cosine"), progress=False)
+    assert learning_rates == pytest.approx([1e-3] * 3 + [0.5e-3] * 3)
 
 
 def test_half_precision_learns_too(toy_faces, ocl_recipe) -> None:
