@@ -316,7 +316,8 @@ plt.show()
 # *Is the comparison fair?* Five regions cost five times the computation of one face. A row that is
 # better because it was trained five times as long has not shown that regions help. That is why the
 # table has a plain ResNet18 that was given five times the epochs, and why the minutes stand beside
-# each row.
+# each row. The minutes are wall time on a machine that had other work to do, unequally from run to
+# run, so the epochs are the safer measure of cost.
 #
 # *Is it the same experiment?* The laptop tier trains a ResNet18 of a quarter of the width on faces of
 # 48 pixels, for epochs where the paper has hundreds. It can tell whether the ideas work in the small.

@@ -196,7 +196,7 @@ def test_mtcnn_finds_nearly_every_face_about_where_the_mesh_says_it_is(mtcnn_err
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="the goal of the full set, which the first draft misses")
+@pytest.mark.xfail(reason="the goal of the full set, which the first draft misses")
 def test_mtcnn_agrees_within_a_twentieth_of_the_distance_of_the_eyes(mtcnn_errors):
     errors, _ = mtcnn_errors
     assert errors.median() <= 0.05
