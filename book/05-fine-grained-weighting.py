@@ -422,7 +422,7 @@ def parameters(module):
 
 def costs(width, stem, side):
     big = FGW(width=width, stem=stem, size=side).eval()
-    plain = PlainClassifier(width=width, stem=stem).eval()
+    plain = PlainClassifier(width=width, stem=stem, size=side).eval()
     picture = torch.zeros(1, 3, side, side)
     work = [multiplications(net, picture) / 1e6 for net in (plain, big)]
     return {
@@ -459,9 +459,8 @@ def faces_per_second(model, images, repeats=5):
     return len(images) / sorted(times)[repeats // 2]
 
 
-plain = PlainClassifier(network.backbone, **small).eval()
-whole = F.interpolate(batch, size=network.size, mode="bilinear", antialias=True)
-speeds = faces_per_second(plain, whole), faces_per_second(fgw, batch)
+plain = PlainClassifier(network.backbone, size=network.size, **small).eval()
+speeds = faces_per_second(plain, batch), faces_per_second(fgw, batch)
 display(Markdown(
     f"At the {recipes.TIER} tier the plain network classified {speeds[0]:.0f} faces a "
     f"second, FGW {speeds[1]:.0f}, which is {speeds[0] / speeds[1]:.1f} times fewer."

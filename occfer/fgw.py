@@ -104,22 +104,33 @@ class FGW(nn.Module):
 
 
 class PlainClassifier(nn.Module):
-    """The row "Res18" of Table 1: the whole face, one backbone, one linear layer."""
+    """The row "Res18" of Table 1: the whole face, one backbone, one linear layer.
+
+    Args:
+        backbone, width, stem, pretrained: see :class:`occfer.backbones.Backbone`.
+        num_classes: 7 in the paper.
+        size: side to which the face is resampled, in pixels, as FGW does with its regions.
+
+    Called with images in [0, 1], [B, C, H, W] of any size; returns :class:`PlainOutput`.
+    """
 
     def __init__(
         self,
         backbone: str = "resnet18",
         num_classes: int = 7,
+        size: int = 112,
         width: int | None = None,
         stem: str = "imagenet",
         pretrained: bool = False,
     ):
         super().__init__()
         self.encoder = Encoder(backbone, width=width, stem=stem, pretrained=pretrained)
+        self.size = size
         self.fc = nn.Linear(self.encoder.channels, num_classes)
 
     def forward(self, images: Float[Tensor, "batch colours height width"]) -> "PlainOutput":
-        return PlainOutput(self.fc(self.encoder(images)))
+        face = five_regions(images, self.size, regions=1).squeeze(1)
+        return PlainOutput(self.fc(self.encoder(face)))
 
     def load_encoder(self, encoder: Encoder) -> None:
         """Start from OCL: take over the weights of a pre-trained encoder."""

@@ -75,7 +75,7 @@ def five_regions(
     Returns regions in the order top-left, top-right, bottom-left, bottom-right, centre. A box
     may fall between pixels; resampling is bilinear with half-pixel centres, clamped at the
     region's own border, and widens its filter where it shrinks, as ``interpolate`` with
-    ``antialias=True`` does.
+    ``antialias=True`` does. Pixels keep their precision under autocast.
     """
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size}; it is the side of a region.")
@@ -85,11 +85,12 @@ def five_regions(
     )
     (vertical, row_of), (horizontal, column_of) = rows, columns
     lines = images.reshape(-1, width)
-    narrowed = [(lines @ matrix.T).view(-1, height, size) for matrix in horizontal]
-    cut = [
-        torch.bmm(vertical[row].expand(batch * channels, -1, -1), narrowed[column])
-        for row, column in zip(row_of, column_of, strict=True)
-    ]
+    with torch.autocast(images.device.type, enabled=False):
+        narrowed = [(lines @ matrix.T).view(-1, height, size) for matrix in horizontal]
+        cut = [
+            torch.bmm(vertical[row].expand(batch * channels, -1, -1), narrowed[column])
+            for row, column in zip(row_of, column_of, strict=True)
+        ]
     return torch.stack(cut, dim=1).view(batch, channels, len(cut), size, size).transpose(1, 2)
 
 

@@ -3,6 +3,7 @@ from typing import get_args
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from occfer.fgw import FGW, FGWOutput, PlainClassifier
@@ -151,7 +152,7 @@ def test_both_networks_take_over_an_encoder(pictures) -> None:
         encoder = Encoder("resnet18", width=4, stem="small")
     wake(encoder, images)
     expected = encoder(images)
-    plain = PlainClassifier("resnet18", width=4, stem="small")
+    plain = PlainClassifier("resnet18", width=4, stem="small", size=24)
     plain.load_encoder(encoder)
     torch.testing.assert_close(plain.eval().encoder(images), expected)
     torch.testing.assert_close(plain(images).logits, plain.fc(expected))
@@ -159,6 +160,19 @@ def test_both_networks_take_over_an_encoder(pictures) -> None:
     model = network(regions=1, attention="none")
     model.load_encoder(encoder)
     torch.testing.assert_close(model.eval()(images).features[:, 0], expected)
+
+
+@pytest.mark.parametrize("shape", [(48, 48), (30, 20), (24, 24)])
+def test_the_plain_network_sees_the_whole_face_at_its_own_size(pictures, shape) -> None:
+    plain = PlainClassifier("resnet18", width=4, stem="small", size=24)
+    images = pictures(4, 3, *shape)
+    seen = []
+    plain.encoder.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    plain(images)
+    expected = F.interpolate(images, (24, 24), mode="bilinear", antialias=min(shape) > 24)
+    if shape != (30, 20):  # one side shrinks, one grows: only the size is compared
+        torch.testing.assert_close(seen[0], expected)
+    assert seen[0].shape == expected.shape
 
 
 @pytest.mark.parametrize("method", ["plain", "fgw"])

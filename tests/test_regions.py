@@ -224,6 +224,14 @@ def test_the_type_of_the_pixels_is_kept(pictures, dtype) -> None:
     torch.testing.assert_close(found.float(), five_regions(picture, 24), atol=1e-2, rtol=0)
 
 
+def test_autocast_leaves_the_pixels_alone(pictures) -> None:
+    images = pictures(2, 3, 48, 48)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = five_regions(images, 32)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, five_regions(images, 32))
+
+
 # Errors
 
 

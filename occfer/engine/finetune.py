@@ -55,7 +55,7 @@ def build_classifier(recipe: FinetuneRecipe, encoder: Encoder | None = None) -> 
     )
     with seeded_modules(recipe.seed):
         if recipe.method == "plain":
-            model = PlainClassifier(**backbone)
+            model = PlainClassifier(size=network.size, **backbone)
         elif recipe.method == "fgw":
             model = FGW(
                 size=network.size,
@@ -164,7 +164,7 @@ def finetune(
                 place.seconds = before + now - started
                 if stop.asked:
                     checkpoints.save(place, model, optimizer, best)
-                    raise KeyboardInterrupt("stopped and saved; the same call goes on from here.")
+                    stop.obey()
                 if now - saved > recipe.save_every_seconds:
                     checkpoints.save(place, model, optimizer, best)
                     saved = now
@@ -185,6 +185,7 @@ def finetune(
             place.epoch, place.step, place.sums = place.epoch + 1, 0, {}
             bar.set_postfix(validation=f"{accuracy:.3f}", best=f"{place.best_accuracy:.3f}")
         checkpoints.save(place, model, optimizer, best)
+        stop.obey()
     classifier = model.module
     if best is not None:
         classifier.load_state_dict(best)

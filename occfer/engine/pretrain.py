@@ -109,7 +109,7 @@ def pretrain(
                 place.seconds = before + now - started
                 if stop.asked:
                     checkpoints.save(place, model, optimizer)
-                    raise KeyboardInterrupt("stopped and saved; the same call goes on from here.")
+                    stop.obey()
                 if now - saved > recipe.save_every_seconds:
                     checkpoints.save(place, model, optimizer)
                     saved = now
@@ -122,5 +122,6 @@ def pretrain(
             place.epoch, place.step, place.sums = place.epoch + 1, 0, {}
             bar.set_postfix(loss=f"{row['loss']:.3f}")
         checkpoints.save(place, model, optimizer)
+        stop.obey()
     encoder = model.module.encoder
     return Pretrained(encoder.eval(), place.history, place.seconds)

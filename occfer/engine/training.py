@@ -14,10 +14,15 @@ from occfer.recipes import FinetuneRecipe, PretrainRecipe
 
 
 class StopRequest:
-    """Set by Ctrl-C; the loop finishes its step, saves, and stops."""
+    """Set by Ctrl-C; the loop finishes its step, saves, and then obeys."""
 
     def __init__(self):
         self.asked = False
+
+    def obey(self) -> None:
+        """Stop here if asked to; whoever calls has saved just before."""
+        if self.asked:
+            raise KeyboardInterrupt("stopped and saved; the same call goes on from here.")
 
 
 @contextmanager

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from occfer.data import FaceSet
 from occfer.engine.finetune import finetune
 from occfer.engine.pretrain import pretrain
+from occfer.fgw import FGW
 from occfer.recipes import PretrainRecipe, as_dict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,6 +137,29 @@ def test_a_run_may_be_stopped_at_any_step(
         run(faces, recipe, tmp_path)
     assert steps_saved(tmp_path) == step + 1
     assert_same(run(faces, recipe, tmp_path), uninterrupted[method])
+
+
+def test_ctrl_c_in_the_last_validation_is_not_swallowed(
+    tmp_path, faces, recipes, uninterrupted
+) -> None:
+    """All is trained and saved by then, but who pressed Ctrl-C wants nothing more to begin."""
+    validations = 0
+
+    def before(module, _) -> None:
+        nonlocal validations
+        if isinstance(module, FGW) and not module.training:
+            validations += 1
+            if validations == recipes["finetune"].epochs:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    hook = register_module_forward_pre_hook(before)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="stopped and saved"):
+            run(faces, recipes["finetune"], tmp_path)
+    finally:
+        hook.remove()
+    assert steps_saved(tmp_path) == 9
+    assert_same(run(faces, recipes["finetune"], tmp_path), uninterrupted["finetune"])
 
 
 @pytest.mark.parametrize("method", ["pretrain", "finetune"])
