@@ -21,9 +21,10 @@ from occfer.engine.models import load_classifier, load_encoder, save_model
 from occfer.engine.predict import predict
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import make_record
-from occfer.experiments import table1
+from occfer.experiments import datacard, figure3, table1
 
 Split = Literal["train", "val", "test"]
+EXPERIMENTS = {"table1": table1, "figure3": figure3, "datacard": datacard}
 
 
 @dataclass
@@ -122,22 +123,33 @@ class Predict:
 
 @dataclass
 class Reproduce(Data):
-    """Run what is still missing of Table 1, seed after seed, and record it."""
+    """Run what is still missing of an experiment, seed after seed, and record it."""
 
-    table: tyro.conf.Positional[Literal["table1"]] = "table1"
+    experiment: tyro.conf.Positional[Literal["table1", "figure3", "datacard"]] = "table1"
     tier: recipes.Tier = recipes.TIER
     seeds: int = 1
-    rows: tuple[str, ...] = tuple(recipes.TABLE1_ROWS)
+    rows: tuple[str, ...] | None = None
+    """Rows of Table 1 and its controls, or measurements of the data card; all where left out."""
     results: Path = table1.RESULTS
     runs: Path = Path("runs")
 
     def run(self) -> None:
-        records = table1.reproduce(
-            self.data, self.tier, self.seeds, self.rows, self.root, self.results, self.runs
+        chosen = {} if self.rows is None else {"rows": self.rows}
+        records = EXPERIMENTS[self.experiment].reproduce(
+            self.data,
+            self.tier,
+            self.seeds,
+            root=self.root,
+            results=self.results,
+            runs=self.runs,
+            **chosen,
         )
         for record in records:
-            low, high = record.metrics["accuracy_interval_95"]
-            print(f"{record.name}\t{record.metrics['accuracy']:.4f}\t[{low:.4f}, {high:.4f}]")
+            several = record.metrics if "accuracy" not in record.metrics else {"": record.metrics}
+            for condition, metrics in several.items():
+                low, high = metrics["accuracy_interval_95"]
+                name = f"{record.name} {condition}".strip()
+                print(f"{name}\t{metrics['accuracy']:.4f}\t[{low:.4f}, {high:.4f}]")
 
 
 Command = (

@@ -80,3 +80,11 @@ def global_chance():
     before = torch.get_rng_state()
     yield
     assert torch.equal(torch.get_rng_state(), before), "the global random state has changed"
+
+
+@pytest.fixture(scope="session")
+def synthfer_test():
+    """The rendered test people, RGB at 48 pixels; made once, so change no pixel in place."""
+    from occfer.data import load_faces
+
+    return load_faces("synthfer", "test", size=48)

@@ -102,8 +102,9 @@ def test_from_row_to_row_one_idea_is_added(tier) -> None:
     assert [row.restrain_weight for row in rows[2:]] == [0.0, 0.5]
 
 
-def test_the_long_control_gets_as_much_computing_as_five_regions_cost() -> None:
-    short, long = table1_row("Res18-scratch", "laptop"), table1_row("Res18-scratch-long", "laptop")
+@pytest.mark.parametrize("row", ["Res18-scratch", "OCL+Res18"])
+def test_the_long_control_gets_as_much_computing_as_five_regions_cost(row) -> None:
+    short, long = table1_row(row, "laptop"), table1_row(f"{row}-long", "laptop")
     assert long.epochs == 5 * short.epochs
     # The same curve, five times as long.
     for epoch in range(short.epochs):

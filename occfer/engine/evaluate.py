@@ -102,13 +102,21 @@ class Predictions:
     def load(path: str | Path) -> "Predictions":
         """Read what :meth:`save` wrote; nothing is unpickled."""
         with np.load(path, allow_pickle=False) as stored:
-            loaded = Predictions(
+            return Predictions.with_labels(
                 tuple(stored["ids"].tolist()),
                 stored["targets"].astype(np.int64),
                 stored["probabilities"].astype(np.float32),
+                stored["labels"].astype(np.int64),
             )
-            loaded.__dict__["labels"] = stored["labels"].astype(np.int64)
-        return loaded
+
+    @staticmethod
+    def with_labels(
+        ids: tuple[str, ...], targets: np.ndarray, probabilities: np.ndarray, labels: np.ndarray
+    ) -> "Predictions":
+        """Predictions whose labels were taken before their probabilities were rounded."""
+        predictions = Predictions(ids, targets, probabilities)
+        predictions.__dict__["labels"] = labels
+        return predictions
 
 
 def mcnemar(first: Predictions, second: Predictions) -> tuple[int, int, float]:

@@ -20,6 +20,7 @@ import torch
 
 import occfer
 from occfer.engine.checkpoint import write_atomically
+from occfer.engine.conditions import Conditions, load_predictions
 from occfer.engine.evaluate import Predictions
 from occfer.recipes import TIER
 
@@ -31,7 +32,7 @@ class Record:
     """One run: the JSON values and, where the run scored faces, the predictions."""
 
     values: dict[str, Any]
-    predictions: Predictions | None = None
+    predictions: Predictions | Conditions | None = None
 
     @property
     def name(self) -> str:
@@ -57,7 +58,7 @@ class Record:
         predictions = path.with_suffix(".npz")
         return Record(
             json.loads(path.read_text()),
-            Predictions.load(predictions) if predictions.exists() else None,
+            load_predictions(predictions) if predictions.exists() else None,
         )
 
 
@@ -68,7 +69,7 @@ def make_record(
     data: Mapping[str, Mapping[str, Any]],
     history: list[dict[str, Any]],
     seconds: float,
-    predictions: Predictions | None = None,
+    predictions: Predictions | Conditions | None = None,
     tier: str = TIER,
     **more: Any,
 ) -> Record:
@@ -81,7 +82,8 @@ def make_record(
         data: the role of each set (``train``, ``test``, …) → :meth:`FaceSet.describe`.
         history: one row per epoch.
         seconds: wall time of the training.
-        predictions: on the scored split; its metrics stand in the record.
+        predictions: on the scored split; its metrics stand in the record, by condition
+            where there are several.
         more: anything else the experiment has to say, as JSON values.
     """
     values = {

@@ -12,7 +12,7 @@ from pathlib import Path
 from occfer.data import FaceSet, load_faces
 from occfer.data.duplicates import drop_leaks
 from occfer.engine.evaluate import evaluate, mcnemar
-from occfer.engine.finetune import finetune
+from occfer.engine.finetune import Finetuned, finetune
 from occfer.engine.models import load_encoder, save_model
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import Record, environment, make_record
@@ -22,6 +22,7 @@ from occfer.recipes import (
     CONTROL_ROWS,
     TABLE1_ROWS,
     TIER,
+    FinetuneRecipe,
     Tier,
     as_dict,
     pretraining,
@@ -79,6 +80,27 @@ def pretrained_encoder(
     return pretrained.encoder
 
 
+def train_row(
+    row: str,
+    splits: Splits,
+    data: str,
+    tier: Tier = TIER,
+    seed: int = 0,
+    results: Path = RESULTS,
+    runs: Path = Path("runs"),
+    **changes,
+) -> tuple[FinetuneRecipe, Finetuned]:
+    """Recipe and network of one row; a run that is finished in ``runs`` is only read."""
+    recipe = table1_row(row, tier, seed=seed, **changes)
+    encoder = None
+    if row.startswith("OCL"):
+        encoder = pretrained_encoder(splits, data, tier, seed, results, runs)
+    folder = runs / EXPERIMENT / record_name(data, tier, row, seed)
+    tuned = finetune(splits.train, splits.validation, recipe, encoder, run=folder)
+    save_model(tuned.model, recipe, folder / "model")
+    return recipe, tuned
+
+
 def run_row(
     row: str,
     splits: Splits,
@@ -94,13 +116,7 @@ def run_row(
     path = results / EXPERIMENT / f"{name}.json"
     if path.exists():
         return Record.load(path)
-    recipe = table1_row(row, tier, seed=seed, **changes)
-    encoder = None
-    if row.startswith("OCL"):
-        encoder = pretrained_encoder(splits, data, tier, seed, results, runs)
-    folder = runs / EXPERIMENT / name
-    tuned = finetune(splits.train, splits.validation, recipe, encoder, run=folder)
-    save_model(tuned.model, recipe, folder / "model")
+    recipe, tuned = train_row(row, splits, data, tier, seed, results, runs, **changes)
     record = make_record(
         EXPERIMENT,
         name,

@@ -1,0 +1,102 @@
+"""One network, the same faces, several conditions: without and with more and more of them covered.
+
+Accuracy against occlusion (§3.5, Figure 3) is a curve over such conditions. As everywhere, what
+is kept are the predictions for each face, and every number is computed from those.
+"""
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from occfer.data.faceset import FaceSet
+from occfer.engine.checkpoint import write_atomically
+from occfer.engine.evaluate import Predictions, evaluate
+
+
+class Conditions(Mapping[str, Predictions]):
+    """Predictions by condition, all on the same faces in the same order.
+
+    Args:
+        predictions: by the condition's name, such as ``"0"`` or ``"30"`` per cent covered.
+    """
+
+    def __init__(self, predictions: Mapping[str, Predictions]):
+        self._predictions = dict(predictions)
+        kinds = {(each.ids, each.targets.tobytes()) for each in self._predictions.values()}
+        if len(kinds) != 1:
+            raise ValueError(
+                f"conditions are compared face by face, so all need the same faces in one order, "
+                f"got {len(kinds)} different sets of faces; score each condition on one split."
+            )
+
+    def __getitem__(self, condition: str) -> Predictions:
+        return self._predictions[condition]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._predictions)
+
+    def __len__(self) -> int:
+        return len(self._predictions)
+
+    def metrics(self) -> dict[str, Any]:
+        """:meth:`Predictions.metrics` of each condition."""
+        return {condition: each.metrics() for condition, each in self.items()}
+
+    def save(self, path: str | Path) -> Path:
+        """Write one ``.npz``: ids and targets once, labels and probabilities by condition."""
+        first = next(iter(self.values()))
+        content = io.BytesIO()
+        np.savez_compressed(
+            content,
+            conditions=np.array(list(self)),
+            ids=np.array(first.ids),
+            targets=first.targets.astype(np.int8),
+            labels=np.stack([each.labels for each in self.values()]).astype(np.int8),
+            probabilities=np.stack([each.probabilities for each in self.values()]).astype(
+                np.float16
+            ),
+        )
+        write_atomically(Path(path), content.getvalue())
+        return Path(path)
+
+    @staticmethod
+    def load(path: str | Path) -> "Conditions":
+        """Read what :meth:`save` wrote; nothing is unpickled."""
+        with np.load(path, allow_pickle=False) as stored:
+            ids, targets = tuple(stored["ids"].tolist()), stored["targets"].astype(np.int64)
+            each = zip(
+                stored["conditions"].tolist(),
+                stored["labels"].astype(np.int64),
+                stored["probabilities"].astype(np.float32),
+                strict=True,
+            )
+            return Conditions(
+                {
+                    condition: Predictions.with_labels(ids, targets, probabilities, labels)
+                    for condition, labels, probabilities in each
+                }
+            )
+
+
+def load_predictions(path: str | Path) -> Predictions | Conditions:
+    """Whichever of the two a file holds."""
+    with np.load(path, allow_pickle=False) as stored:
+        several = "conditions" in stored
+    return Conditions.load(path) if several else Predictions.load(path)
+
+
+def evaluate_conditions(
+    model: nn.Module, faces: Mapping[str, FaceSet], batch_size: int = 256
+) -> Conditions:
+    """:func:`occfer.evaluate` under each condition; ``faces`` holds the same faces every time."""
+    return Conditions({name: evaluate(model, each, batch_size) for name, each in faces.items()})
+
+
+def drop(before: Predictions, after: Predictions) -> tuple[float, float]:
+    """The fall of accuracy: in percentage points, and relative to the accuracy before."""
+    fall = before.accuracy - after.accuracy
+    return 100 * fall, fall / before.accuracy if before.accuracy else 0.0

@@ -1,0 +1,145 @@
+"""Figure 3 (§3.5): how accuracy falls as more and more of the face is covered.
+
+Every method is scored on the same covered pixels of the test split. The paper's text tells only
+the largest falls (:data:`occfer.experiments.paper.FIGURE3_DROP`); its curves are not known.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from occfer.data import FaceSet
+from occfer.engine.conditions import Conditions, drop, evaluate_conditions
+from occfer.engine.records import Record, environment, make_record
+from occfer.experiments import table1
+from occfer.occlusion.blocks import Fill, block
+from occfer.recipes import CONTROL_ROWS, TABLE1_ROWS, TIER, Tier, as_dict
+from occfer.views import as_float
+
+EXPERIMENT = "figure3"
+RATIOS = (0, 5, 10, 15, 20, 25, 30)
+"""Covered share of the face, in per cent."""
+COVER_SEED = 2022
+"""The same for every method and every training seed: all see the same covered pixels."""
+
+
+def cover(faces: FaceSet, ratio: float, seed: int = COVER_SEED, fill: Fill = "noise") -> FaceSet:
+    """The same faces with one random block over ``ratio`` of each; labels and ids stay."""
+    generator = torch.Generator().manual_seed(seed)
+    images, _ = block(as_float(faces.images), ratio, fill, generator)
+    return replace(faces, images=images.mul(255).round().byte())
+
+
+def covered_sets(faces: FaceSet, seed: int = COVER_SEED) -> dict[str, FaceSet]:
+    """All conditions of the figure by their share in per cent; ``"0"`` is the set itself."""
+    return {str(ratio): cover(faces, ratio / 100, seed) if ratio else faces for ratio in RATIOS}
+
+
+def run_method(
+    row: str,
+    splits: table1.Splits,
+    data: str,
+    tier: Tier = TIER,
+    seed: int = 0,
+    results: Path = table1.RESULTS,
+    runs: Path = Path("runs"),
+    **changes,
+) -> Record:
+    """Score one method under every condition; skip it where recorded.
+
+    Its network is the one of Table 1: read from ``runs`` where it is finished, else trained.
+    """
+    name = table1.record_name(data, tier, row, seed)
+    path = results / EXPERIMENT / f"{name}.json"
+    if path.exists():
+        return Record.load(path)
+    recipe, tuned = table1.train_row(row, splits, data, tier, seed, results, runs, **changes)
+    conditions = covered_sets(splits.test)
+    record = make_record(
+        EXPERIMENT,
+        name,
+        as_dict(recipe),
+        {
+            "train": splits.train.describe(),
+            "validation": splits.validation.describe(),
+            **{f"test, {percent} %": faces.describe() for percent, faces in conditions.items()},
+        },
+        tuned.history,
+        tuned.seconds,
+        evaluate_conditions(tuned.model, conditions),
+        tier=tier,
+        row=row,
+        best_epoch=tuned.best_epoch,
+        cover_seed=COVER_SEED,
+    )
+    record.save(results)
+    return record
+
+
+def reproduce(
+    data: str = "synthfer",
+    tier: Tier = TIER,
+    seeds: int = 1,
+    rows: tuple[str, ...] = tuple(TABLE1_ROWS),
+    root: Path | None = None,
+    results: Path = table1.RESULTS,
+    runs: Path = Path("runs"),
+) -> list[Record]:
+    """All methods of one seed before the next seed; what is recorded already is not run again."""
+    environment()
+    splits = table1.load_splits(data, root)
+    return [
+        run_method(row, splits, data, tier, seed, results, runs)
+        for seed in range(seeds)
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of the figure: accuracy of every seed under every condition."""
+
+    row: str
+    records: tuple[Record, ...]
+
+    @property
+    def accuracies(self) -> np.ndarray:
+        """In per cent, [seeds, ratios]."""
+        return np.array(
+            [[100 * _sets(record)[str(r)].accuracy for r in RATIOS] for record in self.records]
+        )
+
+    @property
+    def drops(self) -> list[tuple[float, float]]:
+        """Of each seed, the fall from 0 to 30 %: in points, and relative."""
+        return [drop(_sets(each)["0"], _sets(each)[str(RATIOS[-1])]) for each in self.records]
+
+    @property
+    def area(self) -> list[float]:
+        """Of each seed, the mean height of the curve from 0 to 30 %, in per cent (trapezia)."""
+        return (np.trapezoid(self.accuracies, RATIOS, axis=1) / RATIOS[-1]).tolist()
+
+
+def _sets(record: Record) -> Conditions:
+    return record.predictions
+
+
+def curves(results: Path, data: str, tier: Tier) -> list[Curve]:
+    """Every recorded method, in the order of Table 1 and its controls."""
+    found = [
+        Curve(
+            row,
+            tuple(
+                Record.load(path)
+                for path in sorted(
+                    (results / EXPERIMENT).glob(
+                        f"{table1.record_name(data, tier, row, 0)[:-1]}*.json"
+                    )
+                )
+            ),
+        )
+        for row in (*TABLE1_ROWS, *CONTROL_ROWS)
+    ]
+    return [curve for curve in found if curve.records]

@@ -1,0 +1,92 @@
+"""Predictions by condition: kept face by face, compared face by face."""
+
+import numpy as np
+import pytest
+
+from occfer.engine.conditions import Conditions, drop, evaluate_conditions, load_predictions
+from occfer.engine.evaluate import Predictions, evaluate
+from occfer.engine.records import Record, make_record
+from occfer.fgw import PlainClassifier
+from occfer.randomness import seeded_modules
+from occfer.recipes import as_dict, finetuning
+
+IDS = ("a", "b", "c", "d")
+TARGETS = np.array([0, 3, 6, 6])
+
+
+def said(*labels: int) -> Predictions:
+    return Predictions(IDS, TARGETS, np.eye(7, dtype=np.float32)[list(labels)])
+
+
+@pytest.fixture
+def conditions() -> Conditions:
+    return Conditions({"0": said(0, 3, 6, 1), "30": said(0, 3, 1, 1)})
+
+
+def test_each_condition_has_its_own_numbers(conditions) -> None:
+    found = conditions.metrics()
+    assert list(found) == ["0", "30"]
+    assert [each["accuracy"] for each in found.values()] == [0.75, 0.5]
+    assert found["30"] == conditions["30"].metrics()
+
+
+def test_they_survive_their_file(conditions, tmp_path) -> None:
+    loaded = load_predictions(conditions.save(tmp_path / "said.npz"))
+    assert isinstance(loaded, Conditions)
+    assert list(loaded) == list(conditions)
+    assert loaded.metrics() == conditions.metrics()
+    for name, each in conditions.items():
+        assert loaded[name].ids == each.ids
+        assert (loaded[name].probabilities == each.probabilities).all()
+
+
+def test_labels_are_kept_where_half_precision_would_change_them(tmp_path) -> None:
+    """Two probabilities that differ by less than half precision can tell."""
+    close = np.full((4, 7), 1 / 7, dtype=np.float32)
+    close[:, 5] += 1e-6
+    conditions = Conditions({"0": Predictions(IDS, TARGETS, close), "30": said(0, 3, 6, 6)})
+    loaded = Conditions.load(conditions.save(tmp_path / "said.npz"))
+    assert loaded["0"].labels.tolist() == [5, 5, 5, 5]
+    assert loaded["0"].probabilities.argmax(axis=1).tolist() == [0, 0, 0, 0]
+
+
+def test_a_single_set_is_read_as_such(tmp_path) -> None:
+    assert isinstance(load_predictions(said(0, 3, 6, 6).save(tmp_path / "one.npz")), Predictions)
+
+
+def test_a_record_keeps_them(conditions, toy_faces, tmp_path) -> None:
+    record = make_record(
+        "figure3", "toy", as_dict(finetuning("smoke")), {"test": toy_faces(4).describe()}, [], 1.0,
+        conditions,
+    )  # fmt: skip
+    loaded = Record.load(record.save(tmp_path))
+    assert loaded.predictions.metrics() == loaded.metrics == conditions.metrics()
+
+
+def test_the_drop_is_told_in_points_and_relative(conditions) -> None:
+    points, relative = drop(conditions["0"], conditions["30"])
+    assert points == pytest.approx(25)
+    assert relative == pytest.approx(1 / 3)
+    assert drop(said(1, 1, 1, 1), said(0, 3, 6, 6)) == (-100, 0.0)
+
+
+def test_other_faces_are_refused() -> None:
+    others = Predictions(("a", "b", "c", "x"), TARGETS, np.eye(7)[[0, 3, 6, 6]])
+    other_labels = Predictions(IDS, TARGETS[::-1], np.eye(7)[[0, 3, 6, 6]])
+    for odd in (others, other_labels):
+        with pytest.raises(ValueError, match="same faces in one order, got 2 different sets"):
+            Conditions({"0": said(0, 3, 6, 6), "30": odd})
+    with pytest.raises(ValueError, match="got 0 different sets"):
+        Conditions({})
+
+
+def test_a_network_is_scored_under_each(toy_faces) -> None:
+    faces = toy_faces(20)
+    with seeded_modules(0):
+        model = PlainClassifier(width=4, stem="small", size=24).eval()
+    half = {"all": faces, "dark": faces._map(lambda tensor: tensor, faces.ids)}
+    found = evaluate_conditions(model, half, batch_size=8)
+    assert (found["all"].probabilities == found["dark"].probabilities).all()
+    np.testing.assert_allclose(
+        found["all"].probabilities, evaluate(model, faces).probabilities, atol=1e-6
+    )

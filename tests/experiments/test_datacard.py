@@ -1,0 +1,78 @@
+"""The measurements of SynthFER's data card."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from occfer import recipes
+from occfer.experiments import datacard
+from occfer.recipes import NetworkRecipe
+
+
+def test_the_halves_meet_at_the_tip_of_the_nose(synthfer_test) -> None:
+    faces = synthfer_test[:8]
+    above, below = datacard.upper(faces), datacard.lower(faces)
+    rows = torch.arange(faces.size[0])
+    for face, top, bottom, nose in zip(
+        faces.images, above.images, below.images, faces.landmarks[:, 2, 1], strict=True
+    ):
+        shown = rows < nose
+        assert 0 < shown.sum() < len(rows)
+        assert torch.equal(top[:, shown], face[:, shown])
+        assert torch.equal(bottom[:, ~shown], face[:, ~shown])
+        assert (top[:, ~shown] == datacard.MASKED).all()
+        assert (bottom[:, shown] == datacard.MASKED).all()
+    mouths, eyes = faces.landmarks[:, 3:, 1], faces.landmarks[:, :2, 1]
+    nose = faces.landmarks[:, 2:3, 1]
+    assert (mouths > nose).all()
+    assert (eyes < nose).all()
+
+
+def test_grey_is_the_luminance(synthfer_test) -> None:
+    faces = synthfer_test[:4]
+    found = datacard.grey(faces)
+    assert found.images.shape == (4, 1, *faces.size)
+    red, green, blue = faces.images[0, :, 20, 25].tolist()
+    expected = 0.299 * red + 0.587 * green + 0.114 * blue
+    assert found.images[0, 0, 20, 25].item() == pytest.approx(expected, abs=0.5)
+    assert found.ids == faces.ids
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(recipes.NETWORKS, "smoke", NetworkRecipe(width=4, stem="small", size=24))
+    budget = {"pretrain": dict(epochs=1), "finetune": dict(epochs=1, batch_size=64)}
+    monkeypatch.setitem(recipes.BUDGETS, "smoke", budget)
+
+
+def test_looks_are_recorded_once(small, tmp_path: Path) -> None:
+    run = dict(tier="smoke", results=tmp_path, runs=tmp_path / "runs")
+    whole, lower = datacard.reproduce(rows=("whole", "lower"), **run)
+    assert list(whole.metrics) == ["0", "5", "10", "15", "20", "25", "30"]
+    assert lower.metrics["count"] == whole.metrics["0"]["count"]
+    assert lower.values["data"]["train"]["sha256"] != whole.values["data"]["train"]["sha256"]
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    again = datacard.reproduce(rows=("whole", "lower"), **run)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == written
+    assert [record.values for record in again] == [whole.values, lower.values]
+    (found,) = datacard.recorded(tmp_path, "smoke", "lower")
+    assert found.values == lower.values
+
+
+def test_only_known_rows_are_run(small, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"one of whole, upper, .* got 'left'"):
+        datacard.reproduce(tier="smoke", rows=("left",), results=tmp_path)
+    with pytest.raises(ValueError, match="is SynthFER's, got data 'rafdb'"):
+        datacard.reproduce("rafdb", tier="smoke", results=tmp_path)
+
+
+def test_networks_cross_between_rendered_and_real_faces(
+    small, shared_data: Path, tmp_path: Path
+) -> None:
+    """On the first faces of FER2013's own splits: what matters here is who is scored on what."""
+    run = dict(tier="smoke", root=shared_data, results=tmp_path, runs=tmp_path / "runs")
+    there = datacard.run_transfer("to-fer2013", **run)
+    assert there.values["data"]["test"]["name"] == "fer2013"
+    assert there.values["data"]["train"]["name"] == "synthfer"
+    assert there.metrics["count"] == 3589

@@ -1,0 +1,74 @@
+"""Figure 3: the same covered pixels for every method, curves from recorded predictions."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from occfer import recipes
+from occfer.experiments import figure3, table1
+from occfer.recipes import NetworkRecipe
+
+
+def differing(one, other) -> torch.Tensor:
+    """How many pixels differ, per face."""
+    return (one.images != other.images).any(dim=1).sum(dim=(1, 2))
+
+
+def test_each_condition_covers_its_share(synthfer_test) -> None:
+    faces = synthfer_test[:16]
+    conditions = figure3.covered_sets(faces)
+    assert list(conditions) == ["0", "5", "10", "15", "20", "25", "30"]
+    assert conditions["0"].sha256 == faces.sha256
+    for percent, covered in conditions.items():
+        assert covered.ids == faces.ids
+        assert torch.equal(covered.labels, faces.labels)
+        pixels = round(int(percent) / 100 * 48 * 48)
+        found = differing(faces, covered)
+        # White noise may equal what it covers in all three channels, but hardly ever does.
+        assert (found <= pixels).all()
+        assert (found >= pixels - 1).all()
+
+
+def test_pixels_are_the_same_every_time_and_differ_by_seed(synthfer_test) -> None:
+    faces = synthfer_test[:4]
+    assert figure3.cover(faces, 0.2).sha256 == figure3.cover(faces, 0.2).sha256
+    assert figure3.cover(faces, 0.2).sha256 != figure3.cover(faces, 0.2, seed=1).sha256
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(recipes.NETWORKS, "smoke", NetworkRecipe(width=4, stem="small", size=24))
+    budget = {"pretrain": dict(epochs=1), "finetune": dict(epochs=1, batch_size=32)}
+    monkeypatch.setitem(recipes.BUDGETS, "smoke", budget)
+
+
+def test_methods_are_scored_once_and_drawn_from_the_record(
+    small, synthfer_test, tmp_path: Path
+) -> None:
+    faces = synthfer_test[:56]
+    splits = table1.Splits(
+        faces,
+        replace(faces[:14], split="val"),
+        replace(faces[14:42], ids=[f"test/{i}" for i in range(28)], split="test"),
+    )
+    run = dict(splits=splits, data="toy", tier="smoke", results=tmp_path, runs=tmp_path / "runs")
+    first = figure3.run_method("Res18-scratch", **run)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    again = figure3.run_method("Res18-scratch", **run)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == written
+    assert again.values == first.values
+
+    table = table1.run_row("Res18-scratch", **run)
+    assert table.predictions.labels.tolist() == first.predictions["0"].labels.tolist()
+
+    (curve,) = figure3.curves(tmp_path, "toy", "smoke")
+    heights = [100 * first.metrics[str(ratio)]["accuracy"] for ratio in figure3.RATIOS]
+    assert curve.row == "Res18-scratch"
+    assert curve.accuracies.tolist() == [heights]
+    assert curve.drops[0][0] == pytest.approx(heights[0] - heights[-1])
+    middle = [(a + b) / 2 for a, b in pairwise(heights)]
+    assert curve.area[0] == pytest.approx(np.mean(middle))
