@@ -39,8 +39,10 @@ class Expression:
 def draw_expression(
     rng: np.random.Generator, person: Identity, face: int, names: list[str]
 ) -> Expression:
-    """Draw face ``face`` of ``person``; classes follow each other, so seven faces hold all."""
-    label = face % len(EMOTIONS)
+    """Draw face ``face`` of ``person``. The first seven hold every class; from then on the classes
+    take turns from person to person, so that all stay equally frequent."""
+    classes = len(EMOTIONS)
+    label = face if face < classes else (face - classes + 3 * person.index) % classes
     emotion = EMOTIONS[label]
     intensity = 0.0 if emotion == "neutral" else float(rng.uniform(*INTENSITY))
     options = PROTOTYPES[emotion]

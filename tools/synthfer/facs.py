@@ -17,7 +17,9 @@ BOTH = ("Left", "Right")
 ACTION_UNITS: dict[str, dict[str, float]] = {
     "AU1": {"browInnerUp": 1.0},  # inner brow raiser
     "AU2": {"browOuterUp": 1.0},  # outer brow raiser
-    "AU4": {"browDown": 1.0},  # brow lowerer
+    # Brow lowerer. It pulls the inner ends down farthest (corrugator, procerus); the rig's brow
+    # comes down level, and what draws its inner ends down sits in the sneer.
+    "AU4": {"browDown": 1.0, "browOuterUp": 0.3, "noseSneer": 0.25},
     "AU5": {"eyeWide": 1.0},  # upper lid raiser
     "AU6": {"cheekSquint": 1.0, "eyeSquint": 0.35},  # cheek raiser
     "AU7": {"eyeSquint": 1.0},  # lid tightener
@@ -73,10 +75,10 @@ PROTOTYPES: dict[str, list[dict[str, float]]] = {
 # How far the rig is driven for an action of 1. Its blend shapes are those of a mild speaker; at the
 # strength that FACS calls E the brows and the lip corners travel farther.
 RIG_GAIN = {
-    "browInnerUp": 1.7, "browDown": 1.6, "browOuterUp": 1.5, "mouthSmile": 1.45,
-    "mouthFrown": 1.5, "mouthStretch": 1.4, "noseSneer": 1.5, "mouthUpperUp": 1.3,
-    "cheekSquint": 1.15, "mouthPress": 1.4, "eyeWide": 1.3, "mouthShrugLower": 1.3,
-    "mouthLowerDown": 1.2,
+    "browInnerUp": 2.0, "browDown": 2.3, "browOuterUp": 1.6, "mouthSmile": 1.55,
+    "mouthFrown": 1.8, "mouthStretch": 1.7, "noseSneer": 2.1, "mouthUpperUp": 1.7,
+    "cheekSquint": 1.3, "mouthPress": 1.6, "eyeWide": 1.7, "eyeSquint": 1.15,
+    "mouthShrugLower": 1.3, "mouthLowerDown": 1.5,
 }  # fmt: skip
 
 
