@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--per-identity", type=int, default=10,
                         help="faces a person; the classes take turns")  # fmt: skip
     parser.add_argument("--seed", type=int, default=2026, help="one seed, one pack")
-    parser.add_argument("--samples", type=int, default=12, help="camera rays a pixel")
+    parser.add_argument("--samples", type=int, default=8, help="camera rays a pixel")
     parser.add_argument("--workers", type=int, default=1, help="processes, one thread each")
     parser.add_argument("--out", type=Path, required=True, help="folder of finished faces")
     parser.add_argument("--pack", type=Path, help="write the pack to this .safetensors file")
