@@ -1,19 +1,20 @@
-"""The command line: ``occfer pretrain``, ``finetune``, ``evaluate``, ``predict``, ``reproduce``.
+"""The command line: ``occfer pretrain``, ``finetune``, ``evaluate``, ``predict``, ``crawl`` ...
 
 Every field of a recipe is an option, by its own name; the defaults are those of the tier.
 """
 
 import json
+import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from occfer import recipes
-from occfer.data import load_faces
+from occfer.data import crawl, load_faces
 from occfer.data.duplicates import drop_leaks
 from occfer.engine.evaluate import evaluate
 from occfer.engine.finetune import finetune
@@ -152,12 +153,60 @@ class Reproduce(Data):
                 print(f"{name}\t{metrics['accuracy']:.4f}\t[{low:.4f}, {high:.4f}]")
 
 
+@dataclass
+class Crawl:
+    """Collect pictures from the internet; the same command goes on with one that was stopped."""
+
+    contact: str
+    """An e-mail or web address of yours; the owner of every server that is asked can see it."""
+    out: Path = Path("crawl")
+    """Pictures, and the manifest that says of every URL where it came from and how it ended."""
+    engine: tuple[Literal["openverse", "bing", "baidu"], ...] = ("openverse",)
+    """Openverse finds openly licensed pictures only; the others say nothing of licences."""
+    language: tuple[crawl.Language, ...] = ("en", "zh")
+    """Of the keywords: 20 emotion words times 3 identity words in each."""
+    keywords: Path | None = None
+    """A text file with keywords of your own, one a line."""
+    quota: int = 100
+    """Pictures per keyword and engine."""
+    token: str = ""
+    """Access token of an application registered with Openverse; $OPENVERSE_TOKEN if left out."""
+    base_url: str | None = None
+    """Ask this address instead of the engine's own."""
+    allowed: tuple[str, ...] = ()
+    """ADDRESS:PORT that may be asked although it is not on the public internet."""
+    again: bool = False
+    """Also ask those once more that failed for a while."""
+    limits: crawl.Limits = field(default_factory=crawl.Limits)
+    pace: crawl.Pace = field(default_factory=crawl.Pace)
+
+    def run(self) -> None:
+        words = crawl.keywords(*self.language)
+        if self.keywords is not None:
+            words = crawl.read_keywords(self.keywords)
+        base = {} if self.base_url is None else {"base_url": self.base_url}
+        token = {"token": self.token or os.environ.get("OPENVERSE_TOKEN", "")}
+        engines = [
+            crawl.ENGINES[name](**base, **(token if name == "openverse" else {}))
+            for name in self.engine
+        ]
+        summary = crawl.crawl(
+            self.out, words, self.contact, engines, self.quota, self.limits, self.pace,
+            self.allowed, self.again,
+        )  # fmt: skip
+        for status, count in summary.statuses.items():
+            print(f"{status}\t{count}")
+        for (_, keyword), why in summary.stopped.items():
+            print(f"stopped\t{keyword}\t{why}")
+
+
 Command = (
     Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
     | Annotated[Finetune, tyro.conf.subcommand("finetune")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
+    | Annotated[Crawl, tyro.conf.subcommand("crawl")]
 )
 
 

@@ -1,5 +1,7 @@
 """From the bytes of one picture to pixels, refusing what is broken, huge or no picture."""
 
+import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -15,10 +17,39 @@ MAX_BYTES = 100 * 2**20
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 # Named one by one: Pillow also knows formats that start other programs or hold scripts.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+# What Pillow raises on bytes that are no sound picture, as mutated files show.
+_BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,  # its word for a broken PNG
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    ZeroDivisionError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    UserWarning,  # where warnings are errors
+)
 
 
 class BadPicture(ValueError):
     """Bytes that are no picture, a broken one, or one of unexpected size."""
+
+
+class TooManyPixels(BadPicture):
+    """A picture that is larger than its reader allows."""
+
+
+def kind(content: bytes) -> str | None:
+    """Which of ``FORMATS`` the bytes say they are in; ``None`` for any other content."""
+    starts = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "BMP": b"BM"}
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for name, start in starts.items() if content.startswith(start)), None)
 
 
 def load(
@@ -53,20 +84,18 @@ def decode(
 
     Raises:
         BadPicture: the bytes are no picture in one of ``FORMATS``, a broken one, or one of
-            another or an excessive size; the message starts with ``name``.
+            another or (``TooManyPixels``) an excessive size; the message starts with ``name``.
     """
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
-                raise ValueError(f"it has {image.width} x {image.height} pixels, too many")
+                raise _too_many(name, f"it has {image.width} x {image.height} pixels, too many")
             upright = ImageOps.exif_transpose(_eight_bits(image)).convert(mode)
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,  # Pillow's word for a broken PNG
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,  # where warnings are errors
-    ) as error:
+    except TooManyPixels:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_many(name, error) from error
+    except _BROKEN as error:
         raise BadPicture(
             f"{name} cannot be read as a picture ({error}); replace or remove it."
         ) from error
@@ -78,6 +107,10 @@ def decode(
             )
         upright = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(upright)
+
+
+def _too_many(name: str, what: object) -> TooManyPixels:
+    return TooManyPixels(f"{name} cannot be read as a picture ({what}); replace or remove it.")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

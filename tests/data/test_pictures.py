@@ -1,11 +1,12 @@
 """Pictures come out as their pixels; anything else is refused by name."""
 
+import contextlib
 import struct
 import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
@@ -102,6 +103,40 @@ def test_the_limit_on_pixels_is_exact(encode):
     assert decode(encode(GREY), "x", "L", max_pixels=48).shape == (6, 8)
     with pytest.raises(BadPicture, match="8 x 6 pixels, too many"):
         decode(encode(GREY), "x", "L", max_pixels=47)
+
+
+def test_an_excess_of_pixels_has_a_name_of_its_own():
+    for content in (huge_png(51_000, 1_000), huge_png(100_000, 1_000), huge_png(100_000, 100_000)):
+        with pytest.raises(pictures.TooManyPixels):
+            decode(content, "x", "L")
+
+
+@given(st.data())
+@settings(max_examples=200)
+def test_whatever_stands_in_a_pngs_chunks_only_one_error_comes(data):
+    """With sound checksums, so that Pillow goes on to read what was changed."""
+    kinds = b"IHDR PLTE tRNS IDAT gAMA cHRM sRGB pHYs iCCP tEXt zTXt iTXt eXIf acTL fcTL".split()
+    header = bytearray(struct.pack(">IIBBBBB", 6, 8, 8, 2, 0, 0, 0))
+    if data.draw(st.booleans()):
+        header[data.draw(st.integers(8, 12))] = data.draw(st.integers(0, 17))
+    rows = zlib.compress(bytes(8 * 19))
+    chunks = [(b"IHDR", bytes(header)), (b"IDAT", rows), (b"IEND", b"")]
+    for _ in range(data.draw(st.integers(1, 3))):
+        drawn = (data.draw(st.sampled_from(kinds)), data.draw(st.binary(max_size=40)))
+        chunks.insert(data.draw(st.integers(0, len(chunks))), drawn)
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(each)) + kind + each + struct.pack(">I", zlib.crc32(kind + each))
+        for kind, each in chunks
+    )
+    with contextlib.suppress(BadPicture):
+        assert decode(content, "x", "RGB", max_pixels=10_000).dtype == np.uint8
+
+
+def test_the_first_bytes_say_the_format(encode):
+    for kind in ("JPEG", "PNG", "BMP", "WEBP"):
+        assert pictures.kind(encode(np.zeros((4, 4, 3), np.uint8), kind)) == kind
+    for other in (encode(GREY, "GIF"), encode(GREY, "TIFF"), b"", b"RIFF0000WAVE", b"<svg>"):
+        assert pictures.kind(other) is None
 
 
 @pytest.mark.parametrize("kind", ["GIF", "TIFF", "PPM"])
