@@ -11,7 +11,7 @@ from .expression import Expression, draw_expression
 from .eyes import eyeball, fit_sphere, rotation_between
 from .facs import rig_gain
 from .glasses import glasses
-from .hair import covering
+from .hair import Growth, covering, grow
 from .head import Head
 from .identity import Identity, draw_identity
 from .light import draw_light
@@ -52,22 +52,25 @@ class Studio:
         self.front = faces[(self.region.position[faces][..., 2] > -0.5).all(1)]
         self._person: tuple | None = None
 
-    def person(self, index: int) -> tuple[Identity, np.ndarray, np.ndarray, np.ndarray]:
-        """(identity, vertices at rest, skin albedo, skin roughness) of identity ``index``."""
+    def person(
+        self, index: int
+    ) -> tuple[Identity, np.ndarray, np.ndarray, np.ndarray, Growth | None]:
+        """(identity, vertices at rest, skin albedo, skin roughness, hair) of identity ``index``."""
         if self._person is None or self._person[0].index != index:
             person = draw_identity(self.seed, index, self.identities)
             shape = self.head.shape(person.phenotype, person.local)
-            self._person = (person, shape, *paint(self.region, person))
+            hair = grow(self.region, self.front, person)
+            self._person = (person, shape, *paint(self.region, person), hair)
         return self._person
 
     def face(self, index: int, face: int) -> Face:
         """Render face ``face`` of identity ``index``."""
-        person, shape, albedo, roughness = self.person(index)
+        person, shape, albedo, roughness, hair = self.person(index)
         rng = np.random.default_rng([self.seed, index, face + 1])
         expression = draw_expression(rng, person, face, self.head.actions)
         posed = self.head.act(shape, expression.actions * self.gain)
         worn = person.glasses is not None
-        pieces, points = self._assemble(person, shape, posed, albedo, roughness, worn)
+        pieces, points = self._assemble(person, shape, posed, albedo, roughness, hair, worn)
         turn = _rotation_vector(expression.pose)
         pivot = NECK + (shape.mean(0) - self.head.template.mean(0))
         for piece in pieces:
@@ -95,6 +98,7 @@ class Studio:
         posed: np.ndarray,
         albedo: np.ndarray,
         roughness: np.ndarray,
+        hair: Growth | None,
         worn: bool,
     ) -> tuple[list[Piece], dict[str, np.ndarray]]:
         surfaces = self.head.surfaces
@@ -117,7 +121,8 @@ class Studio:
             )  # fmt: skip
             landmarks.append(np.mean([skin[edge].mean(0) for edge in self.lids[side]], 0))
         pieces += self._mouth(person, posed)
-        pieces += covering(self.region, skin, faces, person)
+        if hair:
+            pieces += covering(hair, self.region, skin, faces, person)
         if worn:
             front = skin[self.region.blob((4.0, 74.6, 14.0), 0.8) > 0.6][:, 2].max() + 0.45
             ear = skin[(self.region.ears > 0.5) & (self.region.position[:, 0] > 0)]

@@ -3,6 +3,8 @@ hair. Shapes are simple on purpose; at 112 pixels a fringe of light and shade re
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .anatomy import COVERING, SKULL, Regions, noise
@@ -18,15 +20,26 @@ SHELL = {  # thickness in cm on the top and at the sides
     "beanie": (1.3, 1.0),
     "scarf": (1.5, 1.1),
 }
+CLOTH = ("beanie", "scarf")
 
 
-def covering(
-    region: Regions, vertices: np.ndarray, faces: np.ndarray, person: Identity
-) -> list[Piece]:
-    """The meshes on the head; ``vertices`` [V, 3] and triangles ``faces`` are the skin's."""
+@dataclass
+class Growth:
+    """What grows on one person's head, the same in every face: the skin's triangles that it covers,
+    ``corners`` [F, 3] as places in ``used`` [U], the skin's vertices under them; over each vertex
+    of the skin its ``length`` [V] in cm and its ``colour`` [V, 3] in linear RGB."""
+
+    corners: np.ndarray
+    used: np.ndarray
+    length: np.ndarray
+    colour: np.ndarray
+
+
+def grow(region: Regions, faces: np.ndarray, person: Identity) -> Growth | None:
+    """Hair, cap or scarf of a person over the skin's triangles ``faces``; None on a bald head."""
     if person.hair not in SHELL:
-        return []
-    height, cloth = _height(region, person), person.hair in ("beanie", "scarf")
+        return None
+    height, cloth = _height(region, person), person.hair in CLOTH
     top, side = SHELL[person.hair]
     rest = region.position
     upward = np.clip((rest[:, 1] - 74) / 9, 0, 1)
@@ -40,23 +53,33 @@ def covering(
         texture = 0.07 * noise(rest, 0.45, person.texture_seed + 5, 60)
     else:
         texture = 0.16 * _strands(rest, person) + 0.10 * noise(rest, 1.5, person.texture_seed + 6)
+    kept = faces[(height[faces] > -0.15).all(1)]
+    used, corners = np.unique(kept, return_inverse=True)
+    return Growth(
+        corners=corners.reshape(-1, 3),
+        used=used,
+        length=thickness * rise * (1 + texture) - 0.05,
+        colour=_colour(region, person, cloth),
+    )
+
+
+def covering(
+    growth: Growth, region: Regions, vertices: np.ndarray, faces: np.ndarray, person: Identity
+) -> list[Piece]:
+    """The meshes on the head; ``vertices`` [V, 3] and triangles ``faces`` are the posed skin's."""
     normals = vertex_normals(vertices, faces)
-    outward = vertices - (vertices.mean(0) * 0 + _centre(region, vertices))
+    outward = vertices - _centre(region, vertices)
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
     direction = normals * 0.4 + outward
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    shell = vertices + direction * (thickness * rise * (1 + texture) - 0.05)[:, None]
-
-    kept = faces[(height[faces] > -0.15).all(1)]
-    used, local = np.unique(kept, return_inverse=True)
-    colour = _colour(region, person, cloth)
+    shell = vertices + direction * growth.length[:, None]
     pieces = [
         Piece(
-            shell[used],
-            local.reshape(-1, 3),
-            colour[used],
-            np.full(len(kept), COVERING, np.uint8),
-            roughness=0.85 if cloth or person.hair == "afro" else 0.42,
+            shell[growth.used],
+            growth.corners,
+            growth.colour[growth.used],
+            np.full(len(growth.corners), COVERING, np.uint8),
+            roughness=0.85 if person.hair in (*CLOTH, "afro") else 0.42,
             specular=0.15,
         )
     ]

@@ -101,19 +101,28 @@ def render(
 
     # Four looks at the light for each camera ray: at equal time less noise than four times the
     # rays, and the second bounce, which this leaves out, hardly shows on a face.
-    direct = {"type": "direct", "emitter_samples": 4, "bsdf_samples": 1, "hide_emitters": True}
-    shade = mi.load_dict({"type": "aov", "aovs": "albedo:albedo", "image": direct})
-    picture = np.array(
-        mi.render(
-            scene, sensor=sensor(samples, "gaussian"), integrator=shade, seed=seed, spp=samples
+    shade = {"type": "direct", "emitter_samples": 4, "bsdf_samples": 1, "hide_emitters": True}
+
+    def look(integrator: dict, count: int, rfilter: str) -> np.ndarray:
+        # The same seed and count give the same camera rays. The albedo goes by itself because
+        # mitsuba's "aov" traces the picture nested in it twice.
+        return np.array(
+            mi.render(
+                scene,
+                sensor=sensor(count, rfilter),
+                integrator=mi.load_dict(integrator),
+                seed=seed,
+                spp=count,
+            )
         )
-    )
-    lookup = mi.load_dict({"type": "aov", "aovs": "shape:shape_index,prim:prim_index"})
-    index = np.array(mi.render(scene, sensor=sensor(1, "box"), integrator=lookup, seed=seed, spp=1))
+
+    picture = look(shade, samples, "gaussian")
+    albedo = look({"type": "aov", "aovs": "albedo:albedo"}, samples, "gaussian")
+    index = look({"type": "aov", "aovs": "shape:shape_index,prim:prim_index"}, 1, "box")
     return Rendering(
         radiance=picture[..., :3],
         alpha=np.clip(picture[..., 3], 0, 1),
-        albedo=picture[..., 4:7],
+        albedo=albedo[..., :3],
         parts=_parts(scene, pieces, index),
     )
 
