@@ -7,7 +7,7 @@ import pytest
 from occfer.data import load_faces
 from occfer.data.duplicates import occurs_in
 from occfer.engine.records import Record
-from occfer.experiments import paper, table1
+from occfer.experiments import figure3, paper, table1
 from occfer.recipes import CONTROL_ROWS, TABLE1_ROWS, FinetuneRecipe, from_dict
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
@@ -16,7 +16,7 @@ SCORED = [path for path in PATHS if path.with_suffix(".npz").exists()]
 
 
 def name(path: Path) -> str:
-    return path.stem
+    return f"{path.parent.name}/{path.stem}"
 
 
 @pytest.mark.parametrize("path", SCORED, ids=name)
@@ -46,11 +46,23 @@ def test_validation_chose_the_epoch(path: Path) -> None:
     assert isinstance(from_dict(values["recipe"]), FinetuneRecipe)
     accuracies = [row["validation_accuracy"] for row in values["history"]]
     assert accuracies.index(max(accuracies)) + 1 == values["best_epoch"]
-    assert values["data"]["validation"]["sha256"] != values["data"]["test"]["sha256"]
+    validation = values["data"]["validation"]["sha256"]
+    tests = [each for role, each in values["data"].items() if role.startswith("test")]
+    assert tests
+    assert validation not in [each["sha256"] for each in tests]
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if "fer2013" in path.stem], ids=name)
-def test_fer2013_records_used_the_real_splits(path: Path, shared_data: Path) -> None:
+@pytest.fixture(scope="module")
+def covered(shared_data: Path) -> dict[str, str]:
+    """What Figure 3's covered pixels of PrivateTest must be, by share in per cent."""
+    conditions = figure3.covered_sets(load_faces("fer2013", "test", shared_data))
+    return {percent: faces.sha256 for percent, faces in conditions.items()}
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if "fer2013-l" in path.stem], ids=name)
+def test_fer2013_records_used_the_real_splits(
+    path: Path, shared_data: Path, covered: dict[str, str]
+) -> None:
     values = Record.load(path).values
     splits = {
         split: load_faces("fer2013", split, shared_data) for split in ("train", "val", "test")
@@ -59,7 +71,10 @@ def test_fer2013_records_used_the_real_splits(path: Path, shared_data: Path) -> 
         "train": splits["train"], "validation": splits["val"], "test": splits["test"],
     }  # fmt: skip
     for role, described in values["data"].items():
-        if role == "pool":
+        if role.startswith("test, "):
+            percent = role.removeprefix("test, ").removesuffix(" %")
+            assert described["sha256"] == covered[percent]
+        elif role == "pool":
             held_out = occurs_in(splits["train"], splits["val"], splits["test"])
             assert described["sha256"] == splits["train"][~held_out].sha256
             assert values["leaks_dropped"] == int(held_out.sum()) > 0
