@@ -36,7 +36,19 @@ class NetworkRecipe:
 
 @dataclass(frozen=True)
 class ViewRecipe:
-    """Random views; every field is an argument of :class:`occfer.views.RandomView`."""
+    """How a random view of a face is drawn (§2.2); :class:`occfer.views.RandomView` draws it.
+
+    Args:
+        crop: bounds of the crop's share of the picture's area.
+        rotation: the largest turn in degrees, either way.
+        flip: probability of a mirror image.
+        jitter: probability that a face's colours are changed at all.
+        brightness, contrast, saturation: factors from U(1 − v, 1 + v); ``hue``: a turn of the
+            colour circle by U(−v, v) of a full circle.
+        grey: probability of a greyscale view.
+        occlusion: probability of a block; ``occlusion_area`` bounds its share of the view,
+            ``fill`` what is seen instead.
+    """
 
     crop: tuple[float, float] = (0.3, 1.0)
     rotation: float = 0.0

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from occfer.occlusion.blocks import ASPECT, Blocks, Fill, block_mask, draw_blocks, draw_fill
 from occfer.randomness import coin, fresh_generator, uniform
+from occfer.recipes import ViewRecipe
 
 LUMA = (0.299, 0.587, 0.114)
 # RGB → YIQ (NTSC, 1953). A rotation of the I–Q plane turns the hue and keeps the luminance.
@@ -46,39 +47,19 @@ class ViewParameters:
     fill_seed: int
 
 
-@dataclass(frozen=True)
-class RandomView:
-    """One random view of each face; draw first, apply second.
+@dataclass(frozen=True, kw_only=True)
+class RandomView(ViewRecipe):
+    """One random view of each face, by the fields of its recipe; draw first, apply second.
 
     Args:
         size: side of the view in pixels.
-        crop: bounds of the crop's share of the picture's area.
-        crop_aspect: bounds of its width : height, log-uniform.
-        rotation: the largest turn in degrees, either way.
-        flip: probability of a mirror image.
-        jitter: probability that a face's colours are changed at all.
-        brightness, contrast, saturation: factors from U(1 − v, 1 + v); ``hue``: a turn of the
-            colour circle by U(−v, v) of a full circle.
-        grey: probability of a greyscale view.
-        occlusion: probability of a block; ``occlusion_area`` bounds its share of the view,
-            ``occlusion_aspect`` its height : width, ``fill`` what is seen instead.
+        crop_aspect: bounds of the crop's width : height, log-uniform.
+        occlusion_aspect: bounds of a block's height : width, log-uniform.
     """
 
     size: int = 112
-    crop: tuple[float, float] = (0.3, 1.0)
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    rotation: float = 0.0
-    flip: float = 0.5
-    jitter: float = 0.8
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.4
-    hue: float = 0.1
-    grey: float = 0.2
-    occlusion: float = 0.5
-    occlusion_area: tuple[float, float] = (0.05, 0.30)
     occlusion_aspect: tuple[float, float] = ASPECT
-    fill: Fill = "mixed"
 
     def __post_init__(self):
         shares = {name: getattr(self, name) for name in ("flip", "jitter", "grey", "occlusion")}
