@@ -111,8 +111,9 @@ def test_the_long_control_gets_as_much_computing_as_five_regions_cost(row) -> No
         assert long.learning_rate_at(5 * epoch) == pytest.approx(short.learning_rate_at(epoch))
 
 
-def test_the_occluded_control_sees_ocl_s_occlusion_and_nothing_else_changes() -> None:
-    plain, occluded = table1_row("Res18-scratch"), table1_row("Res18-scratch-occluded")
+@pytest.mark.parametrize("row", ["Res18-scratch", "OCL+Res18"])
+def test_the_occluded_control_sees_ocl_s_occlusion_and_nothing_else_changes(row) -> None:
+    plain, occluded = table1_row(row), table1_row(f"{row}-occluded")
     assert changed(plain, occluded) == {"views"}
     assert occluded.views == replace(plain.views, occlusion=PretrainRecipe().views.occlusion)
 
