@@ -85,8 +85,8 @@ def build(root: Path, stored: bool, jobs: int) -> int:
 
 
 def sync(root: Path, jobs: int) -> None:
-    """Make each ``book/NN-name.ipynb`` from ``book/NN-name.py`` and store the outputs of a run."""
-    scripts = sorted((root / "book").glob("[0-9]*.py"))
+    """Make each ``book/NAME.ipynb`` from ``book/NAME.py`` and store the outputs of a run."""
+    scripts = sorted((root / "book").glob("*.py"))
     notebooks = {script.with_suffix(".ipynb"): from_script(script) for script in scripts}
     run_all(notebooks, jobs)
     for path, notebook in notebooks.items():
