@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import records
 from .pack import write_pack
-from .sheet import contact_sheet
+from .sheet import class_sheets, contact_sheet
 from .workers import render_all
 
 
@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of finished faces")
     parser.add_argument("--pack", type=Path, help="write the pack to this .safetensors file")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet to this .png file")
+    parser.add_argument("--class-sheets", type=Path, help="write a sheet a class to this folder")
     options = parser.parse_args(arguments)
 
     recipe = {
@@ -55,6 +56,10 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{options.pack}: SHA-256 {write_pack(options.out, options.pack, recipe)}")
     if options.sheet:
         contact_sheet(options.out, recipe).save(options.sheet)
+    if options.class_sheets:
+        options.class_sheets.mkdir(parents=True, exist_ok=True)
+        for emotion, sheet in class_sheets(options.out, recipe):
+            sheet.save(options.class_sheets / f"{emotion}.png", optimize=True)
 
 
 def _check_recipe(path: Path, recipe: dict[str, int]) -> None:
