@@ -25,7 +25,14 @@ def generator_for(*place: int, device: torch.device | str = "cpu") -> Generator:
     """The generator that belongs to one place in a run, such as ``(seed, epoch, step)``.
 
     The integers are mixed by NumPy's ``SeedSequence``; neighbouring places share nothing.
+
+    Raises:
+        ValueError: a number outside of [0, 2³²), where two places could fall together.
     """
+    if not all(0 <= number < 2**32 for number in place):
+        raise ValueError(
+            f"seed, epoch and step must lie in [0, 2³²), got {place}; choose a smaller seed."
+        )
     state = np.random.SeedSequence(place).generate_state(1, np.uint64)[0]
     return Generator(device=device).manual_seed(int(state))
 

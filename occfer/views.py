@@ -53,7 +53,8 @@ class RandomView(ViewRecipe):
 
     Args:
         size: side of the view in pixels.
-        crop_aspect: bounds of the crop's width : height, log-uniform.
+        crop_aspect: bounds of the crop's width : height, log-uniform. A crop that would be longer
+            than the picture is cut to it, so that its area can be less than was drawn.
         occlusion_aspect: bounds of a block's height : width, log-uniform.
     """
 

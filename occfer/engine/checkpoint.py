@@ -51,6 +51,8 @@ class Checkpoints:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        for draft in self.folder.glob(".state-*"):
+            draft.unlink()  # of a process that was killed while it wrote; nothing else has this name
         stated = self.folder / "recipe.json"
         if stated.exists():
             found = json.loads(stated.read_text())

@@ -135,6 +135,15 @@ def test_where_every_state_is_damaged_the_run_begins_anew(saved) -> None:
     assert same_weights(model, fresh(seed=4)[0])
 
 
+def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path) -> None:
+    folder = tmp_path / "killed"
+    Checkpoints(folder, RECIPE)
+    (folder / ".state-000004.safetensors.4711").write_bytes(b"half")
+    (folder / ".state-000004.json.4711").write_bytes(b"{")
+    Checkpoints(folder, RECIPE)
+    assert [path.name for path in folder.iterdir()] == ["recipe.json"]
+
+
 def test_tensors_without_their_words_do_not_count(saved) -> None:
     """What a killed process leaves between the two files of a state."""
     (saved / "state-000002.json").unlink()
