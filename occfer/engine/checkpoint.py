@@ -52,7 +52,7 @@ class Checkpoints:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         for draft in self.folder.glob(".state-*"):
-            draft.unlink()  # of a process that was killed while it wrote; nothing else has this name
+            draft.unlink()  # a process was killed while it wrote this
         stated = self.folder / "recipe.json"
         if stated.exists():
             found = json.loads(stated.read_text())
