@@ -7,19 +7,16 @@ again, inspected and replayed.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
+from occfer.occlusion.fills import Fill, draw_fill
+from occfer.occlusion.shapes import Shape, draw_shapes, shape_mask
 from occfer.randomness import fresh_generator, uniform
 
-Fill = Literal["black", "mean", "constant", "noise", "texture", "mixed"]
-MIXED: tuple[Fill, ...] = ("constant", "noise", "texture")
 ASPECT = (0.3, 3.3)
-TEXTURE_CELLS = 8
 
 
 @dataclass(frozen=True)
@@ -81,80 +78,32 @@ def block_mask(blocks: Blocks, height: int, width: int) -> Bool[Tensor, "batch h
     return (row[:, None] < end[:, None, :]) & started[:, :, None]
 
 
-def noise(shape: tuple[int, ...], generator: Generator, device: torch.device | str) -> Tensor:
-    """White noise in {0, 1/255, …, 1}: eight pixels from every 64-bit draw."""
-    count = math.prod(shape)
-    words = torch.empty((count + 7) // 8, dtype=torch.int64, device=generator.device)
-    words.random_(-(2**63), None, generator=generator)
-    return words.view(torch.uint8)[:count].view(shape).to(device).float().div_(255)
-
-
-def texture(shape: tuple[int, int, int, int], generator: Generator, device) -> Tensor:
-    """Smooth coloured patches: a coarse random grid, enlarged bilinearly."""
-    batch, channels, height, width = shape
-    cells = uniform(
-        0, 1, batch, channels, TEXTURE_CELLS, TEXTURE_CELLS, generator=generator, device=device
-    )
-    return F.interpolate(cells, size=(height, width), mode="bilinear", align_corners=False)
-
-
-def draw_fill(
-    images: Float[Tensor, "batch channels height width"], fill: Fill, generator: Generator
-) -> Float[Tensor, "batch channels #height #width"]:
-    """What stands where a face is covered, in [0, 1]; broadcastable over each picture."""
-    shape, device = tuple(images.shape), images.device
-    one_colour = (shape[0], shape[1], 1, 1)
-    match fill:
-        case "black":
-            return images.new_zeros(one_colour)
-        case "mean":
-            return images.mean(dim=(2, 3), keepdim=True)
-        case "constant":
-            return uniform(0, 1, *one_colour, generator=generator, device=device)
-        case "noise":
-            return noise(shape, generator, device)
-        case "texture":
-            return texture(shape, generator, device)
-        case "mixed":
-            return _mixed(images, generator)
-    raise ValueError(
-        f"fill must be one of black, mean, constant, noise, texture, mixed; got {fill!r}."
-    )
-
-
-def _mixed(images: Tensor, generator: Generator) -> Tensor:
-    """Each picture draws one of ``MIXED``; only the pictures that need a canvas get one."""
-    choice = torch.randint(
-        len(MIXED), (len(images),), generator=generator, device=generator.device
-    ).to(images.device)
-    canvas = torch.empty_like(images)
-    for number, fill in enumerate(MIXED):
-        chosen = choice == number
-        if chosen.any():
-            canvas[chosen] = draw_fill(images[chosen], fill, generator).expand_as(images[chosen])
-    return canvas
-
-
 def block(
     images: Float[Tensor, "batch channels height width"],
     ratio: float | Float[Tensor, " batch"],
     fill: Fill = "noise",
     generator: Generator | None = None,
     aspect: tuple[float, float] = ASPECT,
+    shape: Shape = "rectangle",
+    count: int = 1,
 ) -> tuple[Float[Tensor, "batch channels height width"], Bool[Tensor, "batch height width"]]:
-    """Cover one random block of each face (§2.2, §3.5).
+    """Cover one random block of each face, or several (§2.2, §3.5).
 
     Args:
         images: faces in [0, 1].
         ratio: the covered share of the picture in [0, 1], one for all or one per face; the
             mask holds ``round(ratio * height * width)`` pixels exactly.
-        fill: ``black``, ``mean`` (of the picture), ``constant`` (a random colour), ``noise``,
-            ``texture``, or ``mixed`` (each face draws one of the last three).
+        fill: what is seen instead of the face, see :func:`occfer.occlusion.fills.draw_fill`.
         generator: source of all chance; without one the operating system seeds a fresh one.
         aspect: bounds of the log-uniform height : width.
+        shape: ``rectangle``, ``ellipse``, ``stripe`` or ``polygon``.
+        count: how many of them share the covered pixels; they may touch and overlap.
 
     Returns:
         The covered faces (the input is left alone) and the mask of covered pixels.
+
+    Raises:
+        ValueError: a ratio outside of [0, 1], no such fill or shape, or a count below 1.
     """
     generator = generator or fresh_generator(images.device)
     ratio = torch.as_tensor(ratio, dtype=torch.float64).expand(len(images)).to(images.device)
@@ -164,5 +113,10 @@ def block(
             f"{ratio.min():.3g} to {ratio.max():.3g}."
         )
     height, width = images.shape[-2:]
-    mask = block_mask(draw_blocks(ratio, height, width, generator, aspect), height, width)
+    if shape == "rectangle" and count == 1:
+        # A lone rectangle needs no search for its size, and is drawn ten times as fast.
+        mask = block_mask(draw_blocks(ratio, height, width, generator, aspect), height, width)
+    else:
+        shapes = draw_shapes(len(images), generator, shape, count, aspect)
+        mask = shape_mask(shapes.to(images.device), ratio, height, width)
     return torch.where(mask[:, None], draw_fill(images, fill, generator), images), mask

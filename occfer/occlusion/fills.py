@@ -1,0 +1,97 @@
+"""What is seen where a face is covered: one colour, noise, texture, blur, or another face."""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from occfer.randomness import uniform
+
+Fill = Literal["black", "mean", "constant", "noise", "texture", "mixed", "blur", "patch"]
+MIXED: tuple[Fill, ...] = ("constant", "noise", "texture")
+TEXTURE_CELLS = 8
+BLUR_CELLS = 6
+
+
+def noise(shape: tuple[int, ...], generator: Generator, device: torch.device | str) -> Tensor:
+    """White noise in {0, 1/255, …, 1}: eight pixels from every 64-bit draw."""
+    count = math.prod(shape)
+    words = torch.empty((count + 7) // 8, dtype=torch.int64, device=generator.device)
+    words.random_(-(2**63), None, generator=generator)
+    return words.view(torch.uint8)[:count].view(shape).to(device).float().div_(255)
+
+
+def texture(shape: tuple[int, int, int, int], generator: Generator, device) -> Tensor:
+    """Smooth coloured patches: a coarse random grid, enlarged bilinearly."""
+    batch, channels, height, width = shape
+    cells = uniform(
+        0, 1, batch, channels, TEXTURE_CELLS, TEXTURE_CELLS, generator=generator, device=device
+    )
+    return F.interpolate(cells, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def blurred(images: Float[Tensor, "batch channels height width"]) -> Tensor:
+    """The picture itself, its details lost: averaged in few cells, enlarged bilinearly."""
+    cells = F.adaptive_avg_pool2d(images, BLUR_CELLS)
+    return F.interpolate(cells, size=images.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def other_faces(images: Float[Tensor, "batch channels height width"], generator: Generator):
+    """For each face another one of the batch, each equally likely."""
+    batch = len(images)
+    if batch < 2:
+        raise ValueError(
+            "fill 'patch' covers a face with another one of its batch, but this batch holds "
+            f"{batch}; pass several faces or take another fill."
+        )
+    further = torch.randint(1, batch, (batch,), generator=generator, device=generator.device)
+    here = torch.arange(batch, device=generator.device)
+    return images[((here + further) % batch).to(images.device)]
+
+
+def draw_fill(
+    images: Float[Tensor, "batch channels height width"], fill: Fill, generator: Generator
+) -> Float[Tensor, "batch channels #height #width"]:
+    """What stands where a face is covered, in [0, 1]; broadcastable over each picture.
+
+    ``fill``: ``black``, ``mean`` (of the picture), ``constant`` (a random colour), ``noise``
+    (white), ``texture`` (smooth patches), ``mixed`` (each face draws one of the last three),
+    ``blur`` (the face itself, blurred), or ``patch`` (the same place of another face).
+    """
+    shape, device = tuple(images.shape), images.device
+    one_colour = (shape[0], shape[1], 1, 1)
+    match fill:
+        case "black":
+            return images.new_zeros(one_colour)
+        case "mean":
+            return images.mean(dim=(2, 3), keepdim=True)
+        case "constant":
+            return uniform(0, 1, *one_colour, generator=generator, device=device)
+        case "noise":
+            return noise(shape, generator, device)
+        case "texture":
+            return texture(shape, generator, device)
+        case "mixed":
+            return _mixed(images, generator)
+        case "blur":
+            return blurred(images)
+        case "patch":
+            return other_faces(images, generator)
+    known = "black, mean, constant, noise, texture, mixed, blur, patch"
+    raise ValueError(f"fill must be one of {known}; got {fill!r}.")
+
+
+def _mixed(images: Tensor, generator: Generator) -> Tensor:
+    """Each picture draws one of ``MIXED``; only the pictures that need a canvas get one."""
+    choice = torch.randint(
+        len(MIXED), (len(images),), generator=generator, device=generator.device
+    ).to(images.device)
+    canvas = torch.empty_like(images)
+    for number, fill in enumerate(MIXED):
+        chosen = choice == number
+        if chosen.any():
+            canvas[chosen] = draw_fill(images[chosen], fill, generator).expand_as(images[chosen])
+    return canvas
