@@ -16,6 +16,7 @@ import tyro
 from occfer import recipes
 from occfer.data import crawl, load_faces
 from occfer.data.duplicates import drop_leaks
+from occfer.data.extract import Choice, extract
 from occfer.engine.evaluate import evaluate
 from occfer.engine.finetune import finetune
 from occfer.engine.models import load_classifier, load_encoder, save_model
@@ -23,6 +24,7 @@ from occfer.engine.predict import predict
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import make_record
 from occfer.experiments import datacard, figure3, table1
+from occfer.occlusion import testsets
 
 Split = Literal["train", "val", "test"]
 EXPERIMENTS = {"table1": table1, "figure3": figure3, "datacard": datacard}
@@ -200,6 +202,61 @@ class Crawl:
             print(f"stopped\t{keyword}\t{why}")
 
 
+@dataclass
+class Align:
+    """Find the faces on a folder of pictures, and align them; goes on where it was stopped."""
+
+    folder: tyro.conf.Positional[Path]
+    """Pictures, in folders of any depth, such as a crawl's."""
+    out: Path = Path("aligned")
+    """The faces in OUT/faces; what was not taken, and why, in OUT/rejected.tsv."""
+    choice: Choice = field(default_factory=Choice)
+    device: str = "cpu"
+
+    def run(self) -> None:
+        faces = extract(self.folder, self.out, self.choice, self.device)
+        print(f"{len(faces)} faces: {self.out / 'faces'}")
+
+
+@dataclass
+class Occlude:
+    """Write the recipe of occluded test sets, or check that it gives the same pixels here."""
+
+    data: tyro.conf.Positional[str] = "synthfer"
+    """synthfer, fer2013, ferplus, rafdb, or a folder with one folder per expression."""
+    root: Path | None = None
+    """Where the data set lies; OCCFER_DATA where left out."""
+    split: Split = "test"
+    manifest: Path = Path("occluded.json")
+    variants: tuple[str, ...] = testsets.SYNTHETIC
+    """block-0 to block-30 (per cent of the face), or names of items; all where left out."""
+    real: bool = False
+    """With ferplus: also name the 605 faces that were occluded when they were photographed."""
+    seed: int = testsets.SEED
+    check: bool = False
+    """Make every variant that the manifest names once more, and compare."""
+
+    def run(self) -> None:
+        faces = load_faces(self.data, self.split, self.root)
+        if self.check:
+            manifest = testsets.Manifest.load(self.manifest)
+            real = self._real() if testsets.REAL in manifest.variants else None
+            for name in manifest.variants:
+                testsets.restore(manifest, faces, name, real)
+                print(f"{name}\tthe same pixels")
+            return
+        real = self._real() if self.real else None
+        manifest = testsets.make_manifest(faces, self.variants, self.seed, real)
+        for name, variant in manifest.variants.items():
+            print(f"{name}\t{variant.kind}\t{variant.share:.4f}\t{variant.images_sha256}")
+        print(f"manifest: {manifest.save(self.manifest)}")
+
+    def _real(self):
+        if self.data != "ferplus":
+            raise ValueError(f"only ferplus has a list of really occluded faces, not {self.data}.")
+        return load_faces("ferplus", testsets.REAL_SPLIT, self.root)
+
+
 Command = (
     Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
     | Annotated[Finetune, tyro.conf.subcommand("finetune")]
@@ -207,6 +264,8 @@ Command = (
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
     | Annotated[Crawl, tyro.conf.subcommand("crawl")]
+    | Annotated[Align, tyro.conf.subcommand("align")]
+    | Annotated[Occlude, tyro.conf.subcommand("occlude")]
 )
 
 

@@ -1,0 +1,244 @@
+"""Occluded test sets as recipes (§3.5): a manifest of hashes from which the pixels come back.
+
+A manifest names the faces by their SHA-256, a seed, and variants: blocks over 0, 5, ... 30 % of
+each face, and each item of :func:`occfer.occlusion.wear`. All chance of a variant is drawn for the
+whole set at once, on the CPU, so that neither the batch size nor the device changes a face.
+
+What may differ between machines: sines, exponentials and sums may be rounded differently in
+their last bit. Items are therefore drawn in float64 and stored as bytes; for a byte to change, a
+value would have to lie within some 1e-13 of half a level. Should that happen, or should a later
+version draw an item otherwise, the hash says so; it never passes in silence.
+
+Kinds are kept apart by name: ``block`` and ``item`` are synthetic, ``real`` are faces that were
+covered when they were photographed (:func:`occfer.data.ferplus.occlusion_ferplus`).
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from occfer.data.faceset import FaceSet, tensor_sha256
+from occfer.occlusion.blocks import block_mask, draw_blocks
+from occfer.occlusion.wear import ITEMS, draw_variation, wear
+from occfer.randomness import generator_for
+
+PERCENTAGES = (0, 5, 10, 15, 20, 25, 30)
+BLOCKS = tuple(f"block-{percent}" for percent in PERCENTAGES)
+SYNTHETIC = (*BLOCKS, *ITEMS)
+REAL = "real"
+REAL_SPLIT = "occlusion"
+"""What ``load_faces("ferplus", ...)`` calls its really occluded faces."""
+SEED = 2022
+BATCH = 32
+FORMAT = "occfer occluded test sets 1"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One occluded test set: its kind, and what its pixels and masks must hash to."""
+
+    kind: str
+    """block, item or real."""
+    share: float
+    """Mean covered share of a face; for real occluders nobody has measured it (-1)."""
+    images_sha256: str
+    masks_sha256: str
+    """Of the uint8 pixels and of the masks, as :func:`occfer.data.faceset.tensor_sha256`."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``occfer occlude`` writes: the faces, the seed, and every variant by name."""
+
+    data: dict
+    """:meth:`FaceSet.describe` of the uncovered faces."""
+    seed: int
+    variants: dict[str, Variant]
+    format: str = FORMAT
+
+    def save(self, path: str | Path) -> Path:
+        """Write the manifest as JSON, whole or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(path.name + ".part")
+        unfinished.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        os.replace(unfinished, path)
+        return path
+
+    @staticmethod
+    def load(path: str | Path) -> "Manifest":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ValueError: the file is no such manifest, or of another format.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            variants = {name: Variant(**each) for name, each in content.pop("variants").items()}
+            manifest = Manifest(**content, variants=variants)
+        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+            manifest = None
+        if manifest is None or manifest.format != FORMAT:
+            raise ValueError(
+                f"{path} must be a manifest of format {FORMAT!r}, but it is not; write one with "
+                f"occfer occlude."
+            )
+        return manifest
+
+
+def occluded(faces: FaceSet, variant: str, seed: int = SEED) -> FaceSet:
+    """The same faces covered in one way; labels, ids and landmarks stay.
+
+    Args:
+        faces: on the CPU or another device; items need landmarks.
+        variant: a name of ``SYNTHETIC``: ``block-0`` to ``block-30`` (per cent), or an item.
+        seed: with the variant's name it decides about every pixel.
+
+    Returns:
+        The covered set; its ``extras["covered"]`` is the mask, bool [N, H, W].
+
+    Raises:
+        ValueError: no such variant, or landmarks are missing for an item.
+    """
+    if variant not in SYNTHETIC:
+        raise ValueError(f"variant must be one of {', '.join(SYNTHETIC)}; got {variant!r}.")
+    if variant in ITEMS:
+        images, masks = _with_item(faces, variant, seed)
+    else:
+        images, masks = _with_blocks(faces, int(variant.removeprefix("block-")), seed)
+    split = ", ".join(part for part in (faces.split, variant) if part)
+    extras = {**faces.extras, "covered": masks}
+    return replace(faces, images=images, split=split, extras=extras)
+
+
+def make_manifest(
+    faces: FaceSet,
+    variants: Sequence[str] = SYNTHETIC,
+    seed: int = SEED,
+    real: FaceSet | None = None,
+) -> Manifest:
+    """Cover the faces in every way asked for, and keep only the hashes.
+
+    ``real``: really occluded faces, to stand beside the synthetic ones under the name ``real``.
+    """
+    found = {name: _measure(occluded(faces, name, seed), _kind(name)) for name in variants}
+    if real is not None:
+        found[REAL] = Variant(REAL, -1.0, real.sha256, "")
+    return Manifest(faces.describe(), seed, found)
+
+
+def restore(
+    manifest: Manifest, faces: FaceSet, variant: str, real: FaceSet | None = None
+) -> FaceSet:
+    """The pixels of one variant of a manifest, checked by their hash.
+
+    Args:
+        faces: the uncovered faces that the manifest was made of; for the variant ``real`` they
+            are not looked at, and ``real`` holds its faces.
+
+    Raises:
+        ValueError: the manifest has no such variant, the faces are others, or the pixels came out
+            differently.
+    """
+    if variant not in manifest.variants:
+        known = ", ".join(manifest.variants)
+        raise ValueError(f"the manifest has the variants {known}; got {variant!r}.")
+    expected = manifest.variants[variant]
+    if variant == REAL:
+        if real is None or real.sha256 != expected.images_sha256:
+            came = "none" if real is None else f"SHA-256 {real.sha256}"
+            raise ValueError(
+                f"the really occluded faces must have SHA-256 {expected.images_sha256}, got "
+                f"{came}; load them with load_faces('ferplus', 'occlusion') from the same files."
+            )
+        return real
+    if faces.sha256 != manifest.data["sha256"]:
+        raise ValueError(
+            f"the manifest was made of {manifest.data['name']} {manifest.data['split']} with "
+            f"SHA-256 {manifest.data['sha256']}, but these are {faces!r} with {faces.sha256}; load "
+            f"the same split at the same size, or write a manifest of these."
+        )
+    made = occluded(faces, variant, manifest.seed)
+    if _measure(made, expected.kind) != replace(expected, share=_share(made)):
+        raise ValueError(
+            f"the pixels of {variant} must have SHA-256 {expected.images_sha256}, got "
+            f"{tensor_sha256(made.images)}: this version of occfer or of PyTorch draws them "
+            f"otherwise, so use the manifest's, or write another one and score all methods on it."
+        )
+    return made
+
+
+def _with_blocks(faces: FaceSet, percent: int, seed: int) -> tuple[Tensor, Tensor]:
+    height, width = faces.size
+    generator = generator_for(seed, percent)
+    ratio = torch.full((len(faces),), percent / 100, dtype=torch.float64)
+    blocks = draw_blocks(ratio, height, width, generator)
+    seeds = torch.randint(2**31, (len(faces), 2), generator=generator).to(faces.device)
+    masks = block_mask(blocks.to(faces.device), height, width)
+    images = [
+        torch.where(mask[:, None], hashed_noise(seed, tuple(pixels.shape[1:])), pixels)
+        for pixels, mask, seed in zip(
+            faces.images.split(BATCH), masks.split(BATCH), seeds.split(BATCH), strict=True
+        )
+    ]
+    return torch.cat(images), masks
+
+
+def _with_item(faces: FaceSet, item: str, seed: int) -> tuple[Tensor, Tensor]:
+    if faces.landmarks is None:
+        raise ValueError(
+            f"{item} is fitted by five landmarks, but {faces!r} has none; detect them, or ask only "
+            f"for blocks ({', '.join(BLOCKS)})."
+        )
+    number = int.from_bytes(item.encode()[:8])
+    variation = draw_variation(len(faces), generator_for(seed, number)).to(faces.device)
+    images, masks = torch.empty_like(faces.images), []
+    for start in range(0, len(faces), BATCH):
+        rows = slice(start, start + BATCH)
+        # A memory-mapped set is read piece by piece.
+        pixels = faces.images[rows].double() / 255
+        worn, mask = wear(pixels, faces.landmarks[rows], item, variation=variation[rows])
+        images[rows] = (worn * 255).round().byte()
+        masks.append(mask)
+    return images, torch.cat(masks)
+
+
+def hashed_noise(
+    seeds: Int64[Tensor, "batch 2"], shape: tuple[int, int, int]
+) -> UInt8[Tensor, "batch channels height width"]:
+    """White noise that is a pure function of a face's seeds and of the pixel's place.
+
+    Integer arithmetic on 32 bits (the mixing steps of Mueller, "Hash function for hash table
+    lookup", as in the ``hash32`` family), the same on every machine, device and batch size.
+    """
+    place = torch.arange(int(np.prod(shape)), device=seeds.device)
+    first, second = (seeds[:, number, None] for number in (0, 1))
+    noise = _mixed(_mixed(_mixed(place + 1) ^ first) ^ second) & 0xFF
+    return noise.byte().view(-1, *shape)
+
+
+def _mixed(number: Int64[Tensor, "*any"]) -> Int64[Tensor, "*any"]:
+    for _ in range(2):
+        # At most 32 times 27 bits: nothing overflows.
+        number = ((number ^ (number >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
+    return number ^ (number >> 16)
+
+
+def _kind(variant: str) -> str:
+    return "item" if variant in ITEMS else "block"
+
+
+def _share(faces: FaceSet) -> float:
+    return round(float(faces.extras["covered"].double().mean()), 6)
+
+
+def _measure(faces: FaceSet, kind: str) -> Variant:
+    masks = tensor_sha256(faces.extras["covered"])
+    return Variant(kind, _share(faces), tensor_sha256(faces.images), masks)
