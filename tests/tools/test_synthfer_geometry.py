@@ -73,15 +73,22 @@ def test_the_target_of_a_camera_is_the_middle_of_the_picture():
 @pytest.mark.parametrize("place", [(0, 0, 0), (4, -3, 2), (-5, 4, -6)])
 def test_a_rendered_ball_lies_where_its_centre_is_projected(place):
     mitsuba = pytest.importorskip("mitsuba", reason="needs mitsuba, the extra synthfer")
-    mitsuba.set_variant("scalar_rgb")
+    mitsuba.set_variant("llvm_ad_rgb")
     refine, faces = refine_times(CUBE_FACES, 8, 4)
     ball = refine @ CUBE
     ball = np.array(place) + ball / np.linalg.norm(ball, axis=1, keepdims=True)
     faces = triangles(faces)
     piece = Piece(ball, faces, np.full(ball.shape, 0.5), np.full(len(faces), 4, np.uint8))
     camera = Camera(np.array([10.0, 5.0, 80.0]), np.zeros(3), 12.0)
-    picture = render([piece], camera, np.ones((8, 16, 3), np.float32), 64, 0)
+    picture = render([piece], camera, np.ones((8, 16, 3), np.float32), 16, 0)
     rows, columns = np.mgrid[0:SIZE, 0:SIZE]
     found = [(picture.alpha * axis).sum() / picture.alpha.sum() for axis in (columns, rows)]
     np.testing.assert_allclose(found, camera.project(np.array([place], float))[0], atol=0.15)
     assert set(np.unique(picture.parts)) == {0, 4}
+    # The albedo is seen along the same rays as the picture, so that also at the rim, where some
+    # rays miss the ball, its share is that of the rays that hit.
+    rim = (picture.alpha > 0.05) & (picture.alpha < 0.95)
+    assert rim.sum() > 20
+    np.testing.assert_allclose(
+        picture.albedo, 0.5 * np.repeat(picture.alpha[..., None], 3, -1), atol=2e-3
+    )
