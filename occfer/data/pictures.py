@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 Mode = Literal["L", "RGB"]
 
@@ -96,8 +96,11 @@ def decode(
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many(name, error) from error
     except _BROKEN as error:
+        # Pillow names the buffer by its place in memory, which is another one each time.
+        unknown = isinstance(error, UnidentifiedImageError)
+        why = f"it begins like no {', '.join(FORMATS)}" if unknown else error
         raise BadPicture(
-            f"{name} cannot be read as a picture ({error}); replace or remove it."
+            f"{name} cannot be read as a picture ({why}); replace or remove it."
         ) from error
     if size is not None and (upright.height, upright.width) != size:
         if not resize:

@@ -132,6 +132,18 @@ def test_whatever_stands_in_a_pngs_chunks_only_one_error_comes(data):
         assert decode(content, "x", "RGB", max_pixels=10_000).dtype == np.uint8
 
 
+def test_the_same_bytes_get_the_same_words():
+    words = set()
+    for _ in range(2):
+        with pytest.raises(BadPicture) as error:
+            decode(b"\xff\xd8\xff\xe0", "x", "L")
+        words.add(str(error.value))
+    assert words == {
+        "x cannot be read as a picture (it begins like no JPEG, PNG, BMP, WEBP); replace or "
+        "remove it."
+    }
+
+
 def test_the_first_bytes_say_the_format(encode):
     for kind in ("JPEG", "PNG", "BMP", "WEBP"):
         assert pictures.kind(encode(np.zeros((4, 4, 3), np.uint8), kind)) == kind

@@ -10,6 +10,7 @@ import io
 import re
 import socket
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -431,6 +432,18 @@ def test_which_addresses_are_on_the_public_internet(public, addresses) -> None:
     assert {each: is_public(each) for each in addresses.split()} == dict.fromkeys(
         addresses.split(), public
     )
+
+
+def test_a_bomb_of_gzip_is_not_even_unfolded(server, tight) -> None:
+    """Fifty megabytes in fifty kilobytes: no more memory than the limit on bytes allows."""
+    server.routes["/bomb"] = reply(200, gzip.compress(bytes(50_000_000)), Content_Encoding="gzip")
+    fetcher = Fetcher("tests@example.org", tight, [server.address])
+    tracemalloc.start()
+    with pytest.raises(Failure, match="too_large"):
+        fetcher.fetch(server.url("/bomb"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * tight.bytes
 
 
 def test_a_search_key_goes_to_its_engine_and_nowhere_else(server, tight) -> None:

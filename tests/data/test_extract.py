@@ -1,0 +1,187 @@
+"""A folder of pictures becomes one set of faces, however often the work is stopped."""
+
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from random import Random
+from time import sleep
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+
+from occfer.cli import main
+from occfer.data import extract as module
+from occfer.data.align import TEMPLATE
+from occfer.data.extract import Choice, extract
+from occfer.data.synthfer import synthfer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Twelve pictures: photographs, rendered faces, two in one, none, and a broken file."""
+    folder = tmp_path_factory.mktemp("pictures")
+    photograph = Image.fromarray(astronaut())
+    (folder / "deep" / "er").mkdir(parents=True)
+    for number, degrees in enumerate((0, 25, -25)):
+        photograph.resize((200, 200)).rotate(degrees).save(folder / f"photo{number}.png")
+    faces = synthfer("val").images[:6].permute(0, 2, 3, 1).numpy()
+    for number, pixels in enumerate(faces):
+        Image.fromarray(pixels).resize((150, 150)).save(folder / "deep" / f"{number}.jpg")
+    two = Image.new("RGB", (400, 200), (90, 120, 90))
+    two.paste(photograph.resize((200, 200)), (200, 0))
+    two.paste(photograph.resize((170, 170)), (10, 20))
+    two.save(folder / "deep" / "er" / "two.png")
+    Image.new("RGB", (99, 80)).save(folder / "black.png")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_parts():
+    """Two pictures a part, so that there is something between the parts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PART", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "out"
+    return extract(folder, out, Choice(min_face=25), progress=False), out
+
+
+def rejected(out: Path) -> dict[str, str]:
+    lines = (out / "rejected.tsv").read_text().splitlines()
+    return dict(line.split("\t") for line in lines)
+
+
+def test_faces_are_aligned_and_say_where_they_come_from(whole) -> None:
+    faces, out = whole
+    assert faces.images.shape[1:] == (3, 112, 112)
+    assert {"deep/er/two.png#0", "deep/er/two.png#1", "photo0.png#0"} <= set(faces.ids)
+    assert len(faces) >= 9
+    assert (faces.labels == -1).all()
+    off = np.linalg.norm(faces.landmarks.numpy() - TEMPLATE, axis=-1)
+    assert off.mean() < 6
+    assert faces.extras["score"].min() >= 0.95
+    boxes = faces.extras["box"]
+    assert ((boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= 25).all()
+    assert sorted(path.name for path in out.iterdir()) == ["faces", "plan.json", "rejected.tsv"]
+
+
+def test_a_turned_face_is_turned_upright(whole) -> None:
+    """The same photograph three ways: after alignment they look alike."""
+    faces, _ = whole
+    images = {name: image.float() for name, image in zip(faces.ids, faces.images, strict=True)}
+    here = images["photo0.png#0"][:, 20:100, 20:100]
+    for other in ("photo1.png#0", "photo2.png#0"):
+        there = images[other][:, 20:100, 20:100]
+        assert np.corrcoef(here.flatten(), there.flatten())[0, 1] > 0.9
+
+
+def test_what_is_not_taken_is_listed_with_its_reason(whole, folder, tmp_path) -> None:
+    why = rejected(whole[1])
+    assert why["black.png"] == "no face"
+    assert "broken.jpg cannot be read as a picture" in why["broken.jpg"]
+    faces = extract(folder, tmp_path / "few", Choice(every=False, min_face=48), progress=False)
+    why = rejected(tmp_path / "few")
+    assert "deep/er/two.png#1" in why
+    assert len({name.partition("#")[0] for name in faces.ids}) == len(faces)
+    assert any("pixels, less than 48" in each for each in why.values())
+    extract(folder, tmp_path / "one", Choice(every=False, min_face=25), progress=False)
+    assert rejected(tmp_path / "one")["deep/er/two.png#1"] == "not the largest"
+
+
+def test_a_score_too_low_is_a_reason(folder, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"No face was taken .*rejected\.tsv says why"):
+        extract(folder, tmp_path, Choice(min_face=25, min_score=1.0), progress=False)
+    assert "less than 1.0" in rejected(tmp_path)["photo0.png#0"]
+
+
+def test_a_large_picture_is_searched_small_and_cut_from_itself(tmp_path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(astronaut()).resize((768, 768)).save(tmp_path / "in" / "a.png")
+    large, small = (
+        extract(tmp_path / "in", tmp_path / str(side), Choice(max_side=side), progress=False)
+        for side in (768, 256)
+    )
+    assert np.abs(large.extras["box"][0].numpy() - small.extras["box"][0].numpy()).max() < 25
+    a, b = (each.images[0].float().flatten().numpy() for each in (large, small))
+    assert np.corrcoef(a, b)[0, 1] > 0.95
+
+
+def _run(folder: Path, out: Path) -> None:
+    module.PART = 2
+    extract(folder, out, Choice(min_face=25), progress=False)
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(folder, whole, tmp_path) -> None:
+    """A forked process is killed as any other; its finished parts are not made again."""
+    fork, random, out = multiprocessing.get_context("fork"), Random(4), tmp_path / "out"
+    met_unfinished, before = 0, {}
+    for _ in range(20):
+        process = fork.Process(target=_run, args=(folder, out))
+        process.start()
+        sleep(random.uniform(0.02, 0.4))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        met_unfinished += process.exitcode == -signal.SIGKILL
+        parts = {p.name: p.stat().st_mtime_ns for p in out.glob("parts/*.safetensors")}
+        if not (out / "faces").exists():
+            assert before.items() <= parts.items(), "a finished part is lost or made again"
+        before = parts
+    assert met_unfinished >= 10
+    faces = extract(folder, out, Choice(min_face=25), progress=False)
+    assert faces.sha256 == whole[0].sha256
+    assert rejected(out) == rejected(whole[1])
+
+
+@pytest.mark.parametrize("call", ["os.replace", "FaceSet.save", "rmtree", "Path.unlink"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_killed_beside_each_thing_it_writes(folder, whole, tmp_path, call, after) -> None:
+    def dies() -> None:
+        owner, _, name = call.rpartition(".")
+        owner = getattr(module, owner) if owner else module
+        real = getattr(owner, name)
+
+        def deadly(*arguments, **options):
+            if after:
+                real(*arguments, **options)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(owner, name, deadly)
+        _run(folder, tmp_path / "out")
+
+    process = multiprocessing.get_context("fork").Process(target=dies)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    faces = extract(folder, tmp_path / "out", Choice(min_face=25), progress=False)
+    assert faces.sha256 == whole[0].sha256
+
+
+def test_a_finished_extraction_is_opened_and_another_one_refused(folder, whole) -> None:
+    faces, out = whole
+    assert extract(folder, out, Choice(min_face=25), progress=False).sha256 == faces.sha256
+    with pytest.raises(ValueError, match="holds an extraction of other pictures or with another"):
+        extract(folder, out, Choice(min_face=26), progress=False)
+    with pytest.raises(ValueError, match=r"should hold pictures \(\.jpg, .*holds none"):
+        extract(out, out / "again", progress=False)
+    with pytest.raises(ValueError, match="A choice needs min_face from 12"):
+        Choice(min_face=3)
+
+
+def test_the_command_aligns(folder, whole, tmp_path, capsys) -> None:
+    main(["align", str(folder), "--out", str(tmp_path / "out"), "--choice.min-face", "25"])
+    count = len(whole[0])
+    out = capsys.readouterr().out
+    assert f"{count} faces: {tmp_path}/out/faces" in out
+    assert json.loads((tmp_path / "out" / "plan.json").read_text())["pictures"] == 12
+    with pytest.raises(SystemExit, match="should hold pictures"):
+        main(["align", str(tmp_path / "out" / "faces"), "--out", str(tmp_path / "none")])
