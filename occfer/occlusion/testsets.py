@@ -15,6 +15,7 @@ covered when they were photographed (:func:`occfer.data.ferplus.occlusion_ferplu
 
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -197,8 +198,8 @@ def _with_item(faces: FaceSet, item: str, seed: int) -> tuple[Tensor, Tensor]:
             f"{item} is fitted by five landmarks, but {faces!r} has none; detect them, or ask only "
             f"for blocks ({', '.join(BLOCKS)})."
         )
-    number = int.from_bytes(item.encode()[:8])
-    variation = draw_variation(len(faces), generator_for(seed, number)).to(faces.device)
+    generator = generator_for(seed, zlib.crc32(item.encode()))
+    variation = draw_variation(len(faces), generator).to(faces.device)
     images, masks = torch.empty_like(faces.images), []
     for start in range(0, len(faces), BATCH):
         rows = slice(start, start + BATCH)

@@ -1,0 +1,141 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from occfer.cli import main
+from occfer.data import FaceSet
+from occfer.occlusion import testsets
+from occfer.occlusion.testsets import (
+    BLOCKS,
+    SYNTHETIC,
+    Manifest,
+    hashed_noise,
+    make_manifest,
+    occluded,
+    restore,
+)  # fmt: skip
+
+FEW = ("block-0", "block-30", "glasses")
+
+
+@pytest.fixture(scope="module")
+def few(synthfer_test) -> FaceSet:
+    return synthfer_test[:7]
+
+
+@pytest.fixture(scope="module")
+def manifest(few) -> Manifest:
+    return make_manifest(few, FEW)
+
+
+def test_there_are_seven_shares_and_eleven_items() -> None:
+    assert tuple(f"block-{percent}" for percent in range(0, 31, 5)) == BLOCKS
+    assert len(SYNTHETIC) == 18
+
+
+@pytest.mark.parametrize("variant", FEW)
+def test_the_batch_size_changes_no_pixel(few, variant, monkeypatch) -> None:
+    whole = occluded(few, variant)
+    monkeypatch.setattr(testsets, "BATCH", 2)
+    pieces = occluded(few, variant)
+    assert torch.equal(whole.images, pieces.images)
+    assert torch.equal(whole.extras["covered"], pieces.extras["covered"])
+
+
+def test_outside_of_the_mask_a_block_leaves_everything_and_inside_little(few) -> None:
+    made = occluded(few, "block-30")
+    mask = made.extras["covered"]
+    assert (mask.sum(dim=(1, 2)) == round(0.3 * 48 * 48)).all()
+    same = made.images == few.images
+    assert same.all(dim=1)[~mask].all()
+    assert same.all(dim=1)[mask].float().mean() < 0.01
+    assert torch.equal(occluded(few, "block-0").images, few.images)
+    assert torch.equal(made.labels, few.labels)
+
+
+def test_another_seed_is_another_set(few) -> None:
+    for variant in FEW[1:]:
+        assert not torch.equal(occluded(few, variant, 1).images, occluded(few, variant, 2).images)
+
+
+def test_pixels_come_back_by_their_hash(few, manifest, tmp_path) -> None:
+    stored = Manifest.load(manifest.save(tmp_path / "deep" / "manifest.json"))
+    assert stored == manifest
+    for name in FEW:
+        made = restore(stored, few, name)
+        assert made.split.endswith(name)
+        assert made.extras["covered"].shape == (7, 48, 48)
+
+
+def test_another_hash_other_faces_and_other_names_are_refused(few, manifest) -> None:
+    wrong = replace(manifest.variants["glasses"], images_sha256="0" * 64)
+    changed = replace(manifest, variants={**manifest.variants, "glasses": wrong})
+    with pytest.raises(
+        ValueError, match=r"the pixels of glasses must have SHA-256 000.*, got [^0]"
+    ):
+        restore(changed, few, "glasses")
+    with pytest.raises(ValueError, match=r"the manifest was made of synthfer test with SHA-256"):
+        restore(manifest, few[:6], "glasses")
+    with pytest.raises(ValueError, match=r"has the variants block-0, .*; got 'cap'"):
+        restore(manifest, few, "cap")
+    with pytest.raises(ValueError, match=r"variant must be one of block-0, .*; got 'block-7'"):
+        occluded(few, "block-7")
+
+
+def test_items_need_landmarks_and_blocks_do_not(few) -> None:
+    bare = replace(few, landmarks=None)
+    assert occluded(bare, "block-10").extras["covered"].any()
+    with pytest.raises(ValueError, match=r"fitted by five landmarks, but .* has none; detect them"):
+        occluded(bare, "scarf")
+
+
+def test_real_occluders_stand_beside_the_synthetic_ones_by_name(few, synthfer_test) -> None:
+    real = synthfer_test[20:23]
+    both = make_manifest(few, ("block-5",), real=real)
+    assert [each.kind for each in both.variants.values()] == ["block", "real"]
+    assert restore(both, few, "real", real) is real
+    for wrong in (None, few):
+        with pytest.raises(ValueError, match="really occluded faces must have SHA-256"):
+            restore(both, few, "real", wrong)
+
+
+def test_a_file_that_is_no_manifest_is_refused(tmp_path) -> None:
+    for number, text in enumerate(
+        ("", "[]", "{}", '{"variants": {}, "data": {}, "seed": 1, "x": 2}')
+    ):
+        path = tmp_path / f"{number}.json"
+        path.write_text(text)
+        with pytest.raises(ValueError, match="must be a manifest of format"):
+            Manifest.load(path)
+
+
+def test_noise_is_a_function_of_seed_and_place_and_evenly_spread() -> None:
+    seeds = torch.randint(2**31, (6, 2), generator=torch.Generator().manual_seed(0))
+    noise = hashed_noise(seeds, (3, 40, 40))
+    assert torch.equal(noise[2:4], hashed_noise(seeds[2:4], (3, 40, 40)))
+    counts = torch.bincount(noise.flatten().long(), minlength=256).double()
+    expected = counts.mean()
+    # Chi-squared of 255 degrees of freedom: mean 255, standard deviation 22.6.
+    assert 165 < ((counts - expected) ** 2 / expected).sum() < 350
+    values = noise.double().flatten(1)
+    assert (torch.corrcoef(values) - torch.eye(6)).abs().max() < 0.06
+    assert (
+        torch.corrcoef(torch.stack([values[:, 1:].flatten(), values[:, :-1].flatten()]))[0, 1].abs()
+        < 0.03
+    )
+
+
+def test_the_command_writes_and_checks(few, tmp_path, monkeypatch, capsys) -> None:
+    folder = few.save(tmp_path / "faces" / "test").parent
+    monkeypatch.chdir(tmp_path)
+    main(["occlude", str(folder), "--variants", "block-20", "cap"])
+    printed = capsys.readouterr().out
+    assert "block-20\tblock\t0.2001" in printed
+    assert "cap\titem" in printed
+    main(["occlude", str(folder), "--check"])
+    assert capsys.readouterr().out == "block-20\tthe same pixels\ncap\tthe same pixels\n"
+    with pytest.raises(SystemExit, match="occfer: variant must be one of"):
+        main(["occlude", str(folder), "--variants", "beard"])
+    with pytest.raises(SystemExit, match="occfer: only ferplus has a list of really occluded"):
+        main(["occlude", str(folder), "--real"])
