@@ -73,7 +73,8 @@ def glasses(scene: Scene) -> None:
         scene.add(rim, colour)
         scene.tone(scene.line(outline - 0.012 * scene.pose.scale[:, None, None], heavy * 0.3,
                               closed=True), 0.35)  # fmt: skip
-        _glint(scene, outline, strength=0.42)
+        # Above the eye, which stays in sight.
+        _glint(scene, outline, strength=0.42, size=0.45, aside=(-0.16, -0.2))
     _bridge(scene, colour, heavy)
 
 
@@ -88,7 +89,7 @@ def sunglasses(scene: Scene) -> None:
         # Lighter towards the cheek, as gradient lenses are.
         down = ((scene.place[:, 1] + 0.3) / 1.1).clamp(0, 1)[:, None]
         scene.add(lens, tint[:, :, None, None] + 0.10 * down)
-        _glint(scene, outline, strength=0.32)
+        _glint(scene, outline, strength=0.32, size=1.0, aside=(0.0, 0.0))
         scene.add(scene.line(outline, heavy, closed=True), colour)
     _bridge(scene, colour, heavy)
 
@@ -196,12 +197,14 @@ def _bridge(scene: Scene, colour: Tensor, heavy: Tensor) -> None:
     scene.add(scene.line(scene.pose.project(smooth(path)), heavy), colour)
 
 
-def _glint(scene: Scene, outline: Tensor, strength: float) -> None:
-    """A slanted reflection across a lens."""
+def _glint(
+    scene: Scene, outline: Tensor, strength: float, size: float, aside: tuple[float, float]
+) -> None:
+    """A slanted reflection across a lens, or over a part of it."""
     centre = outline.mean(dim=1, keepdim=True)
-    scale = scene.pose.scale[:, None, None]
     bar = constant([(-0.05, -0.45), (0.12, -0.45), (-0.16, 0.45), (-0.33, 0.45)]).to(outline)
-    cover = scene.inside(centre + bar * scale) * scene.inside(centre + (outline - centre) * 0.86)
+    bar = (bar * size + torch.tensor(aside).to(bar)) * scene.pose.scale[:, None, None]
+    cover = scene.inside(centre + bar) * scene.inside(centre + (outline - centre) * 0.86)
     white = torch.ones_like(scene.images[:, :, 0, 0])
     scene.add(cover * strength, white, torch.ones_like(cover))
 

@@ -74,10 +74,10 @@ def test_several_shapes_are_several_places() -> None:
     assert lit.double().mean() > 0.95
 
 
-def test_an_unknown_shape_and_a_count_of_none_are_refused(pictures, unchecked) -> None:
-    for bad in (dict(shape="heart"), dict(count=0)):
-        with pytest.raises(ValueError, match=r"shape must be one of .* and count at least 1; got"):
-            unchecked(block)(pictures(1, 3, 8, 8), 0.1, **bad)
+@pytest.mark.parametrize(("shape", "count"), [("heart", 1), ("ellipse", 0)])
+def test_an_unknown_shape_and_a_count_of_none_are_refused(unchecked, shape, count) -> None:
+    with pytest.raises(ValueError, match=r"shape must be one of .* and count at least 1; got"):
+        unchecked(draw_shapes)(1, generator_for(0), shape, count)
 
 
 def test_a_patch_is_the_same_place_of_another_face_of_the_batch(pictures) -> None:

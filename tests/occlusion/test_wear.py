@@ -149,6 +149,7 @@ def test_clear_glasses_leave_the_eyes_in_sight_and_nothing_hides_a_whole_face(it
     assert mask.double().mean() < 0.7
     _, frames = wear(torch.full((1, 3, 64, 64), 0.5), landmarks, "glasses", generator_for(seed))
     assert frames.double().mean() < 0.25
+    assert not any(at(frames[0], eye) for eye in landmarks[0, :2])
 
 
 # Chance
