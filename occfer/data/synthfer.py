@@ -28,7 +28,7 @@ PARTS = ("background", "skin", "brows", "eyes", "nose", "mouth", "covering")
 """What the codes of a part map stand for; a covering is hair, a cap, a scarf or glasses."""
 
 PACK = Path(str(files("occfer.data"))) / "assets" / "synthfer.safetensors"
-PACK_SHA256 = "826a5fc04d3be8a8f5a06f284c5d126308dbbf8024113330b8ca784379142754"
+PACK_SHA256 = "e8fbc098864ae1fe9e76e663f32c96f1a3c4c960cb4809978484a0b7189c521e"
 
 _PLAIN = ("identity", "intensity", "pose", "shade", "gender", "age", "glasses")
 
