@@ -15,7 +15,8 @@ seeds = st.integers(0, 2**31)
 def test_an_upright_box_covers_its_area_and_no_pixel_outside(x, y, w, h) -> None:
     # Vertically four rows are sampled per pixel, so a height in quarters is exact.
     top, bottom = y / 4, y / 4 + h / 4
-    box = torch.tensor([[[x, top], [x + w, top], [x + w, bottom], [x, bottom]]]).double()
+    corners = [[x, top], [x + w, top], [x + w, bottom], [x, bottom]]
+    box = torch.tensor([corners], dtype=torch.float64)
     cover = fill(box, 24, 24)[0]
     assert cover.sum().item() == pytest.approx(w * h / 4, rel=1e-6)
     rows = torch.arange(24)
