@@ -144,7 +144,9 @@ class Detector:
             faces.append(Detections(boxes[:, :4], boxes[:, 4], points[order]))
         return faces
 
-    def _look(self, sums, found, side, network) -> tuple[list[Candidates], list[list[Tensor]]]:
+    def _look(
+        self, sums, found, side, network
+    ) -> tuple[list[Candidates], list[tuple[Tensor, ...]]]:
         """The candidates that lie on their picture, and what a network says of those of each."""
         inside, parts = [], []
         for each, boxes in zip(sums, found, strict=True):
