@@ -1,16 +1,14 @@
 """SynthFER as shipped: balanced, honest about where things are, and refused when damaged."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors import safe_open
 
 from occfer.data import FaceSet, load_faces
 from occfer.data import synthfer as reader
 from occfer.emotions import EMOTIONS
+from tools.synthfer import quality
 
 SPLITS = ("train", "val", "test")
 COVERING = reader.PARTS.index("covering")
@@ -36,35 +34,109 @@ def near(faces: FaceSet, point: int, part: str, radius: float) -> torch.Tensor:
     return ((distance <= radius) & parts).flatten(1).any(1)
 
 
+def people(faces: FaceSet) -> FaceSet:
+    """One face of each person."""
+    return faces[np.unique(faces.extras["identity"].numpy(), return_index=True)[1]]
+
+
+def shares(values: torch.Tensor, faces: FaceSet, kinds: int) -> torch.Tensor:
+    """Share of each kind of ``values`` among the faces of each class, [7, kinds]."""
+    counts = torch.zeros(len(EMOTIONS), kinds, dtype=torch.float64)
+    counts.index_put_((faces.labels, values), torch.ones(len(faces)).double(), accumulate=True)
+    return counts / counts.sum(1, keepdim=True)
+
+
+def kinds_of(trait: str, faces: FaceSet) -> tuple[torch.Tensor, int]:
+    """Which of how many kinds of a trait each face is: ten shades, two genders, four age bands."""
+    value = faces.extras[trait]
+    match trait:
+        case "shade":
+            return value.long(), 10
+        case "gender":
+            return (value > 0.5).long(), 2
+        case "age":
+            return torch.bucketize(value, torch.tensor([30.0, 45.0, 60.0]), right=True), 4
+        case _:
+            return value.long(), 2
+
+
 @pytest.mark.parametrize("split", SPLITS)
-def test_every_class_has_the_same_number_of_faces(splits, split):
-    assert len(set(splits[split].counts().values())) == 1
+def test_the_classes_are_as_frequent_as_each_other(splits, split):
+    counts = splits[split].counts().values()
+    assert max(counts) - min(counts) <= 1
+
+
+def test_of_five_hundred_people_a_fifth_is_for_testing(splits):
+    sizes = {split: len(people(faces)) for split, faces in splits.items()}
+    assert sizes == {"train": 340, "val": 60, "test": 100}
 
 
 def test_nobody_is_in_two_splits(splits):
-    people = [set(faces.extras["identity"].tolist()) for faces in splits.values()]
-    assert sum(map(len, people)) == len(set.union(*people))
+    found = [set(faces.extras["identity"].tolist()) for faces in splits.values()]
+    assert sum(map(len, found)) == len(set.union(*found))
+
+
+def test_everybody_shows_every_class(faces):
+    identity = faces.extras["identity"]
+    shown = set(zip(identity.tolist(), faces.labels.tolist(), strict=True))
+    assert len(shown) == len(EMOTIONS) * len(identity.unique())
+
+
+def test_a_person_has_one_shade_one_gender_and_one_age(faces):
+    for trait in ("shade", "gender", "age", "glasses"):
+        pairs = torch.stack([faces.extras["identity"].double(), faces.extras[trait].double()])
+        assert len(pairs.unique(dim=1).T) == len(faces.extras["identity"].unique())
 
 
 @pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("trait", ["shade", "gender", "age", "glasses"])
-def test_traits_are_spread_alike_over_the_classes(splits, split, trait):
-    faces = splits[split]
-    value = faces.extras[trait].double()
-    means = torch.stack([value[faces.labels == label].mean() for label in range(len(EMOTIONS))])
-    # All of them belong to the person, and everybody shows every class equally often.
-    assert (means - value.mean()).abs().max() <= 1e-9
+def test_shades_genders_and_age_bands_are_even_over_the_people(splits, split):
+    one_each = people(splits[split])
+    for trait in ("shade", "gender", "age"):
+        kind, kinds = kinds_of(trait, one_each)
+        counts = torch.bincount(kind, minlength=kinds)
+        assert counts.max() - counts.min() <= 1
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_every_shade_is_there_for_women_and_men_alike(splits, split):
+@pytest.mark.parametrize(
+    ("trait", "margin"), [("shade", 0.035), ("gender", 0.05), ("age", 0.035), ("glasses", 0.05)]
+)
+def test_traits_are_spread_alike_over_the_classes(splits, split, trait, margin):
+    """Within the margin, a share of the class; a class of val has some 86 faces."""
     faces = splits[split]
-    first = np.unique(faces.extras["identity"].numpy(), return_index=True)[1]
-    shades = Counter(faces.extras["shade"][first].tolist())
-    assert set(shades) == set(range(10))
-    assert max(shades.values()) - min(shades.values()) <= 1
-    women = (faces.extras["gender"][first] > 0.5).double().mean()
-    assert 0.4 <= women <= 0.6
+    value, kinds = kinds_of(trait, faces)
+    overall = torch.bincount(value, minlength=kinds) / len(faces)
+    assert (shares(value, faces, kinds) - overall).abs().max() <= margin
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_classes_are_alike_in_age(splits, split):
+    age, labels = splits[split].extras["age"], splits[split].labels
+    means = torch.stack([age[labels == label].mean() for label in range(len(EMOTIONS))])
+    assert (means - age.mean()).abs().max() <= 1.5
+
+
+@pytest.mark.parametrize("trait", ["shade", "age"])
+def test_women_and_men_are_alike_in_shade_and_age(faces, trait):
+    one_each = people(faces)
+    women = one_each.extras["gender"] > 0.5
+    value, kinds = kinds_of(trait, one_each)
+    split = [torch.bincount(value[who], minlength=kinds) for who in (women, ~women)]
+    # Of some 25 women of a shade, or 62 of an age band.
+    assert (split[0] - split[1]).abs().max() <= 0.2 * len(one_each) / kinds
+
+
+def test_heads_turn_up_to_the_stated_angles_to_either_side(faces):
+    pose = faces.extras["pose"]
+    limits = torch.tensor([35.0, 20.0, 15.0])
+    assert (pose.abs() <= limits).all()
+    assert (pose.max(0).values >= 0.9 * limits).all()
+    assert (pose.min(0).values <= -0.9 * limits).all()
+    assert (pose.mean(0).abs() <= 0.03 * limits).all()
+
+
+def test_some_people_wear_glasses(faces):
+    assert 0.1 <= people(faces).extras["glasses"].double().mean() <= 0.25
 
 
 def test_only_neutral_faces_have_no_intensity(faces):
@@ -83,7 +155,11 @@ def test_landmarks_lie_inside_the_picture_and_stand_as_in_a_face(faces):
     assert (left_eye[:, 0] < right_eye[:, 0]).all()
     assert (left_mouth[:, 0] < right_mouth[:, 0]).all()
     assert ((left_eye + right_eye)[:, 1] / 2 < nose[:, 1]).all()
-    assert (nose[:, 1] < (left_mouth + right_mouth)[:, 1] / 2).all()
+    # A broad smile on a lowered head lifts the corners of the mouth to the tip of the nose.
+    nose_above = nose[:, 1] < (left_mouth + right_mouth)[:, 1] / 2
+    smiles = faces.labels == EMOTIONS.index("happiness")
+    assert nose_above[~smiles].all()
+    assert nose_above[smiles].double().mean() >= 0.98
 
 
 @pytest.mark.parametrize(
@@ -123,6 +199,13 @@ def test_the_pack_is_small_and_free():
     assert reader.describe_pack()["licence"] == "CC0-1.0"
     assert tuple(reader.describe_pack()["parts"].split()) == reader.PARTS
     assert len(reader.action_names()) == 52
+
+
+def test_the_licence_lies_beside_the_pack():
+    text = reader.PACK.with_name("LICENSE").read_text()
+    assert reader.PACK.name in text
+    assert "CC0 1.0 Universal" in text
+    assert "Waiver" in text
 
 
 def test_one_changed_byte_is_found(tmp_path):
@@ -165,38 +248,14 @@ def test_the_pack_holds_nothing_that_the_splits_leave_out(faces):
         assert pack.get_slice("label").get_shape() == [len(faces)]
 
 
-@pytest.fixture(scope="module")
-def mtcnn_errors(faces):
-    """What MTCNN makes of every ninth face: its five points' distances from the mesh's.
-
-    In shares of the distance of the eyes, [found, 5]; and how many faces were shown.
-    """
-    facenet = pytest.importorskip("facenet_pytorch", reason="needs MTCNN from facenet-pytorch")
-    detector = facenet.MTCNN(keep_all=False, device="cpu")
-    sample = faces[:: max(len(faces) // 60, 1)]
-    pad, scale, errors = 28, 4, []
-    for image, truth in zip(sample.images, sample.landmarks, strict=True):
-        # MTCNN wants surroundings that the crop has not, and counts in whole pixels.
-        wide = np.pad(image.permute(1, 2, 0).numpy(), ((pad, pad), (pad, pad), (0, 0)), "edge")
-        side = scale * len(wide)
-        large = np.asarray(Image.fromarray(wide).resize((side, side), Image.Resampling.BICUBIC))
-        boxes, _, points = detector.detect(large, landmarks=True)
-        if boxes is not None:
-            found = (torch.tensor(np.array(points.tolist()))[0] + 0.5) / scale - 0.5 - pad
-            between = (truth[1] - truth[0]).norm()
-            errors.append((found - truth).norm(dim=-1) / between)
-    return torch.stack(errors), len(sample)
-
-
 @pytest.mark.slow
-def test_mtcnn_finds_nearly_every_face_about_where_the_mesh_says_it_is(mtcnn_errors):
-    errors, shown = mtcnn_errors
-    assert len(errors) >= 0.98 * shown
-    assert errors.median() <= 0.08
-
-
-@pytest.mark.slow
-@pytest.mark.xfail(reason="the goal of the full set, which the first draft misses")
-def test_mtcnn_agrees_within_a_twentieth_of_the_distance_of_the_eyes(mtcnn_errors):
-    errors, _ = mtcnn_errors
-    assert errors.median() <= 0.05
+def test_mtcnn_finds_the_faces_where_the_mesh_says_they_are(faces):
+    """The goal of the data card on about 135 faces of all splits, evenly spaced; the record in
+    ``book/results/synthfer/mtcnn.json`` holds the same for all test people."""
+    pytest.importorskip("facenet_pytorch", reason="needs MTCNN from facenet-pytorch")
+    sample = faces[:: len(faces) // 135]
+    boxes, points = quality.show_all(sample, quality.GOAL_ENLARGEMENT)
+    truth = sample.landmarks.numpy()
+    held = quality.found(boxes, truth)
+    assert held.mean() >= 0.98
+    assert np.median(quality.errors(points[held], truth[held])) <= 0.05

@@ -17,7 +17,6 @@ import argparse
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import torch
@@ -138,7 +137,7 @@ def summary(boxes: np.ndarray, points: np.ndarray, faces: FaceSet) -> dict:
 
 
 def make_record(faces: FaceSet, seen: dict[int, tuple[np.ndarray, np.ndarray]]) -> dict:
-    """The record's values but for its seconds: protocol, versions, and a summary each enlargement.
+    """The record's values: protocol, versions, and a summary each enlargement.
 
     Args:
         faces: what was shown.
@@ -170,9 +169,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     torch.set_num_threads(1)
-    start, faces = perf_counter(), load_faces("synthfer", options.split)
+    faces = load_faces("synthfer", options.split)
     seen = {times: show_all(faces, times) for times in ENLARGEMENTS}
-    values = make_record(faces, seen) | {"seconds": perf_counter() - start}
+    values = make_record(faces, seen)
     path = Record(values).save(options.results)
     np.savez_compressed(
         path.with_name("mtcnn-points.npz"),
