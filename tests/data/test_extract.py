@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 from random import Random
-from time import sleep
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -123,12 +123,15 @@ def _run(folder: Path, out: Path) -> None:
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(folder, whole, tmp_path) -> None:
     """A forked process is killed as any other; its finished parts are not made again."""
+    start = monotonic()
+    extract(folder, tmp_path / "timed", Choice(min_face=25), progress=False)
+    seconds = monotonic() - start
     fork, random, out = multiprocessing.get_context("fork"), Random(4), tmp_path / "out"
     met_unfinished, before = 0, {}
     for _ in range(20):
         process = fork.Process(target=_run, args=(folder, out))
         process.start()
-        sleep(random.uniform(0.02, 0.4))
+        sleep(random.uniform(0.0, seconds / 4))
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         met_unfinished += process.exitcode == -signal.SIGKILL
