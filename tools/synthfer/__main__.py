@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from . import records
@@ -25,7 +26,9 @@ def main(arguments: list[str] | None = None) -> None:
                         help="faces a person; the classes take turns")  # fmt: skip
     parser.add_argument("--seed", type=int, default=2026, help="one seed, one pack")
     parser.add_argument("--samples", type=int, default=8, help="camera rays a pixel")
-    parser.add_argument("--workers", type=int, default=1, help="processes, one thread each")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="processes, one thread each"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of finished faces")
     parser.add_argument("--pack", type=Path, help="write the pack to this .safetensors file")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet to this .png file")
