@@ -93,6 +93,8 @@ def headset(scene: Scene) -> None:
     body = scene.choose(0, [[0.08, 0.08, 0.09], [0.80, 0.80, 0.82], [0.25, 0.26, 0.28]])
     accent = scene.choose(1, [[0.75, 0.10, 0.10], [0.10, 0.35, 0.75], [0.15, 0.15, 0.16],
                               [0.50, 0.50, 0.52], [0.15, 0.60, 0.30]])  # fmt: skip
+    body = (body * scene.draw(3, 0.75, 1.2)[:, None]).clamp(max=1)
+    accent = (accent * scene.draw(4, 0.75, 1.2)[:, None]).clamp(max=1)
     # The head hides what lies on the side that has turned away.
     head = scene.inside(pose.outline())
     over = [(1.22 * math.sin(a), 0.1 - 2.15 * math.cos(a) ** 0.9, EAR_Z - 0.12) for a in
@@ -122,6 +124,9 @@ def headset(scene: Scene) -> None:
                             (0.55, 1.28, 0.42)])).to(scene.images)  # fmt: skip
     boom = boom.expand(len(side), -1, 3).clone()
     boom[..., 0] *= side
+    # The arm is bent to where its wearer likes it.
+    bent = torch.linspace(0, 1, boom.shape[1]).to(boom) * scene.draw(5, -0.15, 0.15)[:, None]
+    boom[..., 1] += bent
     # The boom starts at an ear that may be hidden.
     hidden = 1 - ((side[:, 0] * pose.yaw * 8).clamp(0, 1)[:, None, None]
                   * head * (scene.place[:, 1:2].squeeze(1) < 0.9))  # fmt: skip

@@ -271,6 +271,15 @@ def test_killed_beside_each_thing_it_writes(
     assert_whole(folder, uninterrupted)
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own way with Ctrl-C; workers that run tests side by side ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_soon_and_the_same_call_goes_on(uninterrupted, world, tmp_path) -> None:
     def interrupt(request):
         os.kill(os.getpid(), signal.SIGINT)
