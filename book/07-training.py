@@ -208,6 +208,8 @@ sns.heatmap(
     xticklabels=EMOTIONS, yticklabels=EMOTIONS, ax=axis,
 )
 axis.set(xlabel="predicted", ylabel="true", title=f"SynthFER, {recipes.TIER} tier")
+axis.tick_params(axis="x", rotation=30)
+axis.tick_params(axis="y", rotation=0)
 plt.show()
 
 # %%
