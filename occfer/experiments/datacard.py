@@ -147,10 +147,9 @@ def reproduce(
     return records
 
 
-def recorded(results: Path, tier: Tier, what: str) -> list[Record]:
+def recorded(results: Path, tier: Tier, what: str) -> tuple[Record, ...]:
     """All seeds of one measurement."""
-    pattern = f"synthfer-{tier}-{what}-seed*.json"
-    return [Record.load(path) for path in sorted((results / EXPERIMENT).glob(pattern))]
+    return table1.recorded(results, "synthfer", tier, what, EXPERIMENT)
 
 
 def _keep(faces: FaceSet, where: Callable) -> FaceSet:

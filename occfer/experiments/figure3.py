@@ -129,17 +129,7 @@ def _sets(record: Record) -> Conditions:
 def curves(results: Path, data: str, tier: Tier) -> list[Curve]:
     """Every recorded method, in the order of Table 1 and its controls."""
     found = [
-        Curve(
-            row,
-            tuple(
-                Record.load(path)
-                for path in sorted(
-                    (results / EXPERIMENT).glob(
-                        f"{table1.record_name(data, tier, row, 0)[:-1]}*.json"
-                    )
-                )
-            ),
-        )
+        Curve(row, table1.recorded(results, data, tier, row, EXPERIMENT))
         for row in (*TABLE1_ROWS, *CONTROL_ROWS)
     ]
     return [curve for curve in found if curve.records]

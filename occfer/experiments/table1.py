@@ -181,19 +181,18 @@ class Line:
         return f"{self.accuracies[0]:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
 
 
+def recorded(
+    results: Path, data: str, tier: Tier, row: str, experiment: str = EXPERIMENT
+) -> tuple[Record, ...]:
+    """Every recorded seed of one row."""
+    pattern = f"{record_name(data, tier, row, 0)[:-1]}*.json"
+    return tuple(Record.load(path) for path in sorted((results / experiment).glob(pattern)))
+
+
 def lines(results: Path, data: str, tier: Tier) -> list[Line]:
     """The table as recorded: the paper's four rows, then the controls."""
     return [
-        Line(
-            row,
-            paper.TABLE1.get(row, {}).get(data),
-            tuple(
-                Record.load(path)
-                for path in sorted(
-                    (results / EXPERIMENT).glob(f"{record_name(data, tier, row, 0)[:-1]}*.json")
-                )
-            ),
-        )
+        Line(row, paper.TABLE1.get(row, {}).get(data), recorded(results, data, tier, row))
         for row in (*TABLE1_ROWS, *CONTROL_ROWS)
     ]
 

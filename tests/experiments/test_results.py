@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from occfer.data import load_faces
 from occfer.data.duplicates import occurs_in
+from occfer.emotions import EMOTIONS
 from occfer.engine.records import Record
-from occfer.experiments import figure3, paper, table1
+from occfer.experiments import datacard, figure3, paper, table1
 from occfer.recipes import CONTROL_ROWS, TABLE1_ROWS, FinetuneRecipe, from_dict
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
@@ -94,3 +96,22 @@ def test_a_row_without_a_record_says_not_run(tmp_path: Path) -> None:
     assert {line.result for line in lines} == {"not run"}
     assert "were not run" in table1.compare(lines[0], lines[1])
     assert table1.as_markdown(lines, "fer2013").count("not run") == len(lines)
+
+
+def test_synthfer_is_neither_trivial_nor_impossible() -> None:
+    """What the data card promises of a small network from scratch on people it has never seen."""
+    records = datacard.recorded(RESULTS, "laptop", "whole")
+    assert records
+    for record in records:
+        heights = [record.metrics[str(ratio)]["accuracy"] for ratio in figure3.RATIOS]
+        assert 0.70 <= heights[0] <= 0.95
+        assert heights == sorted(set(heights), reverse=True), "covering more must cost more"
+
+
+def test_happiness_and_surprise_cross_between_rendered_and_real_faces() -> None:
+    """Each is recalled at least half as often again as by guessing, both ways."""
+    for direction in datacard.TRANSFERS:
+        for record in datacard.recorded(RESULTS, "laptop", direction):
+            confusion = np.array(record.metrics["confusion"])
+            recall = dict(zip(EMOTIONS, confusion.diagonal() / confusion.sum(axis=1), strict=True))
+            assert min(recall["happiness"], recall["surprise"]) > 1.5 / len(EMOTIONS)
