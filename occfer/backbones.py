@@ -21,6 +21,7 @@ WEIGHTS = {
     "densenet121": "DenseNet121_Weights.IMAGENET1K_V1",
     "mobilenet_v2": "MobileNet_V2_Weights.IMAGENET1K_V1",
 }
+SMALL_STEMS = ("resnet18", "densenet121")
 PUBLISHED_WIDTH = {"resnet18": 64, "vgg16": 64, "densenet121": 64, "mobilenet_v2": 32}
 
 
@@ -31,9 +32,9 @@ class Backbone(nn.Module):
         name: ``resnet18``, ``vgg16``, ``densenet121``, ``mobilenet_v2``, or any timm name.
         width: channels of the first convolution; all others scale with it. ``None`` is the
             published width (64; 32 for MobileNetV2). Only for the four named networks.
-        stem: ``imagenet`` as published (the map is 1/32 of the picture); ``small`` replaces
-            ResNet's 7x7 convolution and pooling by one 3x3 convolution of stride 2, so that
-            a 48-pixel face still ends in a 3x3 map.
+        stem: ``imagenet`` as published (the map is 1/32 of the picture); ``small``, for
+            ResNet18 and DenseNet-121, replaces the 7x7 convolution and pooling by one 3x3
+            convolution of stride 2, so that a 48-pixel face still ends in a 3x3 map.
         pretrained: start from ImageNet weights (torchvision's for the four named networks).
 
     Attributes:
@@ -148,6 +149,10 @@ def _densenet121(name: str, width: int | None, stem: str, pretrained: bool) -> l
     features = torchvision.models.DenseNet(
         growth_rate=max(1, first // 2), block_config=(6, 12, 24, 16), num_init_features=first
     ).features
+    if stem == "small":
+        features.conv0 = nn.Conv2d(3, first, 3, stride=2, padding=1, bias=False)
+        nn.init.kaiming_normal_(features.conv0.weight)
+        del features.pool0
     if pretrained:
         _load(features, _renamed_densenet(_imagenet(name, under="features.")))
     features.add_module("relu5", nn.ReLU(inplace=True))
@@ -210,9 +215,10 @@ def _check(name: str, width: int | None, stem: str, pretrained: bool) -> None:
             f"width is a positive number of first channels of {', '.join(BUILDERS)}, got "
             f"{width} for {name!r}; leave it out for other networks."
         )
-    if stem not in ("imagenet", "small") or (stem == "small" and name != "resnet18"):
+    if stem not in ("imagenet", "small") or (stem == "small" and name not in SMALL_STEMS):
         raise ValueError(
-            f"stem must be 'imagenet', or 'small' for resnet18, got {stem!r} for {name!r}."
+            f"stem must be 'imagenet', or 'small' for {' and '.join(SMALL_STEMS)}, got {stem!r} "
+            f"for {name!r}."
         )
     changed = width not in (None, PUBLISHED_WIDTH.get(name)) or stem == "small"
     if pretrained and changed:

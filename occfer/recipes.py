@@ -204,10 +204,15 @@ CONTROL_ROWS: dict[str, dict[str, Any]] = {
     "Res18-scratch-occluded": dict(method="plain"),
     "OCL+Res18-occluded": dict(method="plain"),
     "FGW+LGDS-scratch": dict(method="fgw", restrain_weight=0.5),
+    "OCL+Res18+FGW+LGDS-occluded": dict(method="fgw", restrain_weight=0.5),
+    "OCL+Res18+FGW+LGDS-unattended": dict(method="fgw", restrain_weight=0.5, attention="none"),
+    "SimCLR+Res18": dict(method="plain"),
+    "DenseNet121-scratch": dict(method="plain"),
 }
 """Rows the paper lacks: no pre-training at all; that and OCL+Res18 for five times the epochs,
-because five regions cost five times as much; both with OCL's occlusion as augmentation in
-fine-tuning; FGW without OCL."""
+because five regions cost five times as much; OCL's occlusion as augmentation in fine-tuning; FGW
+without OCL; the whole method with blocks in fine-tuning, and without attention; pre-training
+without occlusion, which is SimCLR (Table 2); and the other network of Figure 3."""
 
 OCCLUDED = ViewRecipe().occlusion
 
@@ -218,11 +223,27 @@ def table1_row(row: str, tier: Tier = TIER, **changes) -> FinetuneRecipe:
     if row not in rows:
         raise ValueError(f"row must be one of {', '.join(rows)}, got {row!r}.")
     recipe = finetuning(tier, **rows[row])
+    if row.startswith("DenseNet121"):
+        recipe = replace(recipe, network=replace(recipe.network, backbone="densenet121"))
     if row.endswith("-long"):
         recipe = stretched(recipe, recipe.regions)
     if row.endswith("-occluded"):
         recipe = replace(recipe, views=replace(recipe.views, occlusion=OCCLUDED))
     return replace(recipe, **changes)
+
+
+def table1_pretraining(row: str, tier: Tier = TIER, **changes) -> PretrainRecipe | None:
+    """The pre-training a row starts from; None where it starts without.
+
+    SimCLR is OCL without the occlusion, and nothing else changes (Chen et al., 2020).
+    """
+    kind = row.split("+")[0]
+    recipe = pretraining(tier, **changes)
+    if kind == "OCL":
+        return recipe
+    if kind == "SimCLR":
+        return replace(recipe, views=replace(recipe.views, occlusion=0.0))
+    return None
 
 
 def stretched(recipe: FinetuneRecipe, factor: int) -> FinetuneRecipe:

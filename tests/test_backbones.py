@@ -180,6 +180,15 @@ def test_the_small_stem_leaves_a_3x3_map_of_a_48_pixel_face(stem, side, pictures
     assert backbone(pictures(2, 3, 48, 48)).shape == (2, 64, side, side)
 
 
+def test_a_densenet_can_have_it_too(pictures) -> None:
+    faces = pictures(2, 3, 48, 48)
+    published, small = (
+        Backbone("densenet121", width=8, stem=stem) for stem in ("imagenet", "small")
+    )
+    assert published.eval()(faces).shape[-2:] == (1, 1)
+    assert small.eval()(faces).shape == (2, published.channels, 3, 3)
+
+
 def test_a_resnet_on_112_pixels_ends_in_a_4x4_map(pictures) -> None:
     assert Backbone("resnet18", width=4).eval()(pictures(1, 3, 112, 112)).shape[-2:] == (4, 4)
 
@@ -229,7 +238,10 @@ def test_a_network_without_feature_maps_is_refused(name) -> None:
         (dict(name="resnet18", width=0), "width is a positive number .* got 0 for 'resnet18'"),
         (dict(name="resnet10t", width=16), "width is .* got 16 for 'resnet10t'; leave it out"),
         (dict(name="resnet18", stem="big"), "stem must be 'imagenet', or 'small' .* got 'big'"),
-        (dict(name="vgg16", stem="small"), "'small' for resnet18, got 'small' for 'vgg16'"),
+        (
+            dict(name="vgg16", stem="small"),
+            "'small' for resnet18 and densenet121, got 'small' for 'vgg16'",
+        ),
         (dict(name="resnet18", width=16, pretrained=True), "as published only, got width=16"),
         (dict(name="resnet18", stem="small", pretrained=True), "got width=None and stem='small'"),
     ],

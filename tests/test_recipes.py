@@ -20,6 +20,7 @@ from occfer.recipes import (
     finetuning,
     from_dict,
     pretraining,
+    table1_pretraining,
     table1_row,
 )
 
@@ -111,11 +112,38 @@ def test_the_long_control_gets_as_much_computing_as_five_regions_cost(row) -> No
         assert long.learning_rate_at(5 * epoch) == pytest.approx(short.learning_rate_at(epoch))
 
 
-@pytest.mark.parametrize("row", ["Res18-scratch", "OCL+Res18"])
+@pytest.mark.parametrize("row", ["Res18-scratch", "OCL+Res18", "OCL+Res18+FGW+LGDS"])
 def test_the_occluded_control_sees_ocl_s_occlusion_and_nothing_else_changes(row) -> None:
     plain, occluded = table1_row(row), table1_row(f"{row}-occluded")
     assert changed(plain, occluded) == {"views"}
     assert occluded.views == replace(plain.views, occlusion=PretrainRecipe().views.occlusion)
+
+
+def test_the_unattended_control_lacks_attention_and_nothing_else() -> None:
+    whole = table1_row("OCL+Res18+FGW+LGDS")
+    assert changed(whole, table1_row("OCL+Res18+FGW+LGDS-unattended")) == {"attention"}
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_densenet_is_trained_as_resnet_is(tier) -> None:
+    resnet, densenet = (table1_row(f"{net}-scratch", tier) for net in ("Res18", "DenseNet121"))
+    assert changed(resnet, densenet) == {"network"}
+    assert densenet.network == replace(resnet.network, backbone="densenet121")
+
+
+def test_simclr_is_ocl_without_occlusion() -> None:
+    ocl, simclr = (table1_pretraining(f"{kind}+Res18", seed=3) for kind in ("OCL", "SimCLR"))
+    assert ocl == pretraining(seed=3)
+    assert simclr == replace(ocl, views=replace(ocl.views, occlusion=0.0))
+    assert table1_row("SimCLR+Res18") == table1_row("OCL+Res18")
+
+
+def test_rows_from_scratch_or_imagenet_have_no_contrastive_pretraining() -> None:
+    without = {row for row in TABLE1_ROWS | CONTROL_ROWS if table1_pretraining(row) is None}
+    assert without == {
+        "Res18", "Res18-scratch", "Res18-scratch-long", "Res18-scratch-occluded",
+        "FGW+LGDS-scratch", "DenseNet121-scratch",
+    }  # fmt: skip
 
 
 def test_no_control_starts_from_foreign_weights() -> None:

@@ -6,7 +6,7 @@ split is scored once, when the row is finished.
 """
 
 import statistics
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from occfer.data import FaceSet, load_faces
@@ -25,7 +25,7 @@ from occfer.recipes import (
     FinetuneRecipe,
     Tier,
     as_dict,
-    pretraining,
+    table1_pretraining,
     table1_row,
 )
 
@@ -57,11 +57,13 @@ def record_name(data: str, tier: Tier, row: str, seed: int) -> str:
 
 
 def pretrained_encoder(
-    splits: Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path, **changes
-) -> Encoder:
-    """The OCL encoder of one seed: from its folder where it is finished, else trained now."""
-    recipe = replace(pretraining(tier, seed=seed), **changes)
-    folder = runs / EXPERIMENT / record_name(data, tier, "OCL", seed)
+    row: str, splits: Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path
+) -> Encoder | None:
+    """The encoder a row starts from: read where it is finished, else trained now; or None."""
+    recipe = table1_pretraining(row, tier, seed=seed)
+    if recipe is None:
+        return None
+    folder = runs / EXPERIMENT / record_name(data, tier, row.split("+")[0], seed)
     if (folder / "model" / "model.json").exists():
         return load_encoder(folder / "model")
     pool = splits.pool
@@ -92,9 +94,7 @@ def train_row(
 ) -> tuple[FinetuneRecipe, Finetuned]:
     """Recipe and network of one row; a run that is finished in ``runs`` is only read."""
     recipe = table1_row(row, tier, seed=seed, **changes)
-    encoder = None
-    if row.startswith("OCL"):
-        encoder = pretrained_encoder(splits, data, tier, seed, results, runs)
+    encoder = pretrained_encoder(row, splits, data, tier, seed, results, runs)
     folder = runs / EXPERIMENT / record_name(data, tier, row, seed)
     tuned = finetune(splits.train, splits.validation, recipe, encoder, run=folder)
     save_model(tuned.model, recipe, folder / "model")
