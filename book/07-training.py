@@ -324,8 +324,9 @@ from occfer.experiments import figure3
 curves = figure3.curves(RESULTS, "fer2013", TIER)
 figure, axis = plt.subplots(figsize=(6.5, 3.4))
 for colour, marker, curve in zip(PALETTE, "osD^vP*", curves, strict=False):
-    for heights in curve.accuracies:
-        axis.plot(figure3.RATIOS, heights, color=colour, marker=marker, label=curve.row)
+    for seed, heights in enumerate(curve.accuracies):
+        label = curve.row if seed == 0 else None
+        axis.plot(figure3.RATIOS, heights, color=colour, marker=marker, label=label)
 axis.set(xlabel="covered share of the face (%)", ylabel="PrivateTest accuracy (%)")
 axis.set_title(f"FER2013, {TIER} tier")
 axis.legend(fontsize=8)
@@ -387,7 +388,8 @@ display(Markdown("\n".join(sentences)))
 # The row `OCL+Res18-occluded` does both. With blocks in fine-tuning on either side, pre-training is
 # ahead at every share: clearly on whole faces, and by no more than chance could give where most is
 # covered. It is a recipe of ours and not the paper's, so it stands beside the paper's rows under a name
-# of its own. Each row here is one seed; how far another seed would move it is not known yet.
+# of its own. Rows with more than one line in the figure were run with several seeds; the comparisons in
+the list above are those of the first seed.
 
 # %%
 drops = {curve.row: curve.drops[0][0] for curve in curves}

@@ -145,6 +145,21 @@ class FinetuneRecipe:
         return self.learning_rate * self.decay**steps
 
 
+@dataclass(frozen=True)
+class BaselineRecipe:
+    """A descriptor and an SVM (§3.5). The paper names the descriptors and nothing else."""
+
+    descriptor: str = "HOG"
+    size: int = 48
+    """Side in pixels of the grey face."""
+    dimensions: int = 128
+    """How many PCA keeps."""
+    c: tuple[float, ...] = (1.0, 10.0)
+    """Values of the SVM's C to choose from on the validation split."""
+    seed: int = 0
+    """Of PCA's randomised solver; nothing else is left to chance."""
+
+
 SGD = dict(optimizer="sgd", learning_rate=0.01)
 """``replace(recipe, **SGD)``: the other reading of §3.2 ("from 0.01, after 80, every 5")."""
 
@@ -216,6 +231,14 @@ without occlusion, which is SimCLR (Table 2); and the other network of Figure 3.
 
 OCCLUDED = ViewRecipe().occlusion
 
+BASELINES = ("SIFT", "LBP", "HOG")
+"""Figure 3's descriptors."""
+
+
+def baseline(descriptor: str, tier: Tier = TIER, **changes) -> BaselineRecipe:
+    """The recipe of a baseline, at the size of the tier's networks."""
+    return replace(BaselineRecipe(descriptor, NETWORKS[_tier(tier)].size), **changes)
+
 
 def table1_row(row: str, tier: Tier = TIER, **changes) -> FinetuneRecipe:
     """The fine-tuning recipe of a row of Table 1 or of a control."""
@@ -257,14 +280,17 @@ def stretched(recipe: FinetuneRecipe, factor: int) -> FinetuneRecipe:
     )
 
 
-def as_dict(recipe: PretrainRecipe | FinetuneRecipe) -> dict[str, Any]:
+Recipe = PretrainRecipe | FinetuneRecipe | BaselineRecipe
+
+
+def as_dict(recipe: Recipe) -> dict[str, Any]:
     """For records and checkpoints; :func:`from_dict` reads it back."""
     return {"kind": type(recipe).__name__, **asdict(recipe)}
 
 
-def from_dict(values: dict[str, Any]) -> PretrainRecipe | FinetuneRecipe:
+def from_dict(values: dict[str, Any]) -> Recipe:
     """The recipe that :func:`as_dict` wrote; a field it lacks takes its default."""
-    kinds = {kind.__name__: kind for kind in (PretrainRecipe, FinetuneRecipe)}
+    kinds = {kind.__name__: kind for kind in get_args(Recipe)}
     kind = values.get("kind")
     if kind not in kinds:
         raise ValueError(f"kind of recipe must be one of {', '.join(kinds)}, got {kind!r}.")

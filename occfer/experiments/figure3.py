@@ -4,18 +4,34 @@ Every method is scored on the same covered pixels of the test split. The paper's
 the largest falls (:data:`occfer.experiments.paper.FIGURE3_DROP`); its curves are not known.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from occfer.baselines import Baseline, fit_baseline
 from occfer.data import FaceSet
-from occfer.engine.conditions import Conditions, drop, evaluate_conditions
+from occfer.data.landmarks import add_landmarks
+from occfer.engine.conditions import Conditions, drop
+from occfer.engine.evaluate import Predictions, evaluate
+from occfer.engine.finetune import Finetuned
 from occfer.engine.records import Record, environment, make_record
 from occfer.experiments import table1
 from occfer.occlusion.blocks import Fill, block
-from occfer.recipes import CONTROL_ROWS, TABLE1_ROWS, TIER, Tier, as_dict
+from occfer.occlusion.testsets import occluded
+from occfer.recipes import (
+    BASELINES,
+    CONTROL_ROWS,
+    TABLE1_ROWS,
+    TIER,
+    Recipe,
+    Tier,
+    as_dict,
+    baseline,
+)
 from occfer.views import as_float
 
 EXPERIMENT = "figure3"
@@ -23,6 +39,8 @@ RATIOS = (0, 5, 10, 15, 20, 25, 30)
 """Covered share of the face, in per cent."""
 COVER_SEED = 2022
 """The same for every method and every training seed: all see the same covered pixels."""
+MASK = "surgical_mask"
+"""The condition beside the blocks: §3.5 fixes the picture of a mask by the facial key points."""
 
 
 def cover(faces: FaceSet, ratio: float, seed: int = COVER_SEED, fill: Fill = "noise") -> FaceSet:
@@ -35,6 +53,25 @@ def cover(faces: FaceSet, ratio: float, seed: int = COVER_SEED, fill: Fill = "no
 def covered_sets(faces: FaceSet, seed: int = COVER_SEED) -> dict[str, FaceSet]:
     """All conditions of the figure by their share in per cent; ``"0"`` is the set itself."""
     return {str(ratio): cover(faces, ratio / 100, seed) if ratio else faces for ratio in RATIOS}
+
+
+def masked(faces: FaceSet) -> FaceSet:
+    """The same faces, each in a surgical mask; points that a set lacks are found by MTCNN."""
+    located = faces if faces.landmarks is not None else add_landmarks(faces)
+    return occluded(located, MASK)
+
+
+def _trained(
+    row: str, splits: table1.Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path,
+    **changes,
+) -> tuple[Recipe, Finetuned | Baseline, Callable[[FaceSet], Predictions]]:  # fmt: skip
+    """Recipe and training of a method, and how it scores a set of faces."""
+    if row in BASELINES:
+        recipe = baseline(row, tier, seed=seed, **changes)
+        fitted = fit_baseline(splits.train, splits.validation, recipe)
+        return recipe, fitted, fitted.evaluate
+    recipe, tuned = table1.train_row(row, splits, data, tier, seed, results, runs, **changes)
+    return recipe, tuned, partial(evaluate, tuned.model)
 
 
 def run_method(
@@ -55,8 +92,11 @@ def run_method(
     path = results / EXPERIMENT / f"{name}.json"
     if path.exists():
         return Record.load(path)
-    recipe, tuned = table1.train_row(row, splits, data, tier, seed, results, runs, **changes)
+    recipe, trained, score = _trained(row, splits, data, tier, seed, results, runs, **changes)
     conditions = covered_sets(splits.test)
+    roles = {f"test, {percent} %": faces.describe() for percent, faces in conditions.items()}
+    conditions[MASK] = masked(splits.test)
+    best = {"best_trial" if row in BASELINES else "best_epoch": _best(trained)}
     record = make_record(
         EXPERIMENT,
         name,
@@ -64,15 +104,16 @@ def run_method(
         {
             "train": splits.train.describe(),
             "validation": splits.validation.describe(),
-            **{f"test, {percent} %": faces.describe() for percent, faces in conditions.items()},
+            **roles,
+            f"test, {MASK}": conditions[MASK].describe(),
         },
-        tuned.history,
-        tuned.seconds,
-        evaluate_conditions(tuned.model, conditions),
+        trained.history,
+        trained.seconds,
+        Conditions({condition: score(faces) for condition, faces in conditions.items()}),
         tier=tier,
         row=row,
-        best_epoch=tuned.best_epoch,
         cover_seed=COVER_SEED,
+        **best,
     )
     record.save(results)
     return record
@@ -82,7 +123,7 @@ def reproduce(
     data: str = "synthfer",
     tier: Tier = TIER,
     seeds: int = 1,
-    rows: tuple[str, ...] = tuple(TABLE1_ROWS),
+    rows: tuple[str, ...] = (*BASELINES, *TABLE1_ROWS),
     root: Path | None = None,
     results: Path = table1.RESULTS,
     runs: Path = Path("runs"),
@@ -95,6 +136,10 @@ def reproduce(
         for seed in range(seeds)
         for row in rows
     ]
+
+
+def _best(trained: Finetuned | Baseline) -> int:
+    return trained.best_trial if isinstance(trained, Baseline) else trained.best_epoch
 
 
 @dataclass(frozen=True)
@@ -117,6 +162,12 @@ class Curve:
         return [drop(_sets(each)["0"], _sets(each)[str(RATIOS[-1])]) for each in self.records]
 
     @property
+    def masked(self) -> list[float]:
+        """Accuracy in a surgical mask of every seed that was scored so, in per cent."""
+        sets = [_sets(record) for record in self.records]
+        return [100 * each[MASK].accuracy for each in sets if MASK in each]
+
+    @property
     def area(self) -> list[float]:
         """Of each seed, the mean height of the curve from 0 to 30 %, in per cent (trapezia)."""
         return (np.trapezoid(self.accuracies, RATIOS, axis=1) / RATIOS[-1]).tolist()
@@ -130,6 +181,6 @@ def curves(results: Path, data: str, tier: Tier) -> list[Curve]:
     """Every recorded method, in the order of Table 1 and its controls."""
     found = [
         Curve(row, table1.recorded(results, data, tier, row, EXPERIMENT))
-        for row in (*TABLE1_ROWS, *CONTROL_ROWS)
+        for row in (*BASELINES, *TABLE1_ROWS, *CONTROL_ROWS)
     ]
     return [curve for curve in found if curve.records]

@@ -70,5 +70,28 @@ def test_methods_are_scored_once_and_drawn_from_the_record(
     assert curve.row == "Res18-scratch"
     assert curve.accuracies.tolist() == [heights]
     assert curve.drops[0][0] == pytest.approx(heights[0] - heights[-1])
+    assert curve.masked == [100 * first.metrics[figure3.MASK]["accuracy"]]
     middle = [(a + b) / 2 for a, b in pairwise(heights)]
     assert curve.area[0] == pytest.approx(np.mean(middle))
+
+
+def test_a_baseline_is_scored_under_the_same_conditions(synthfer_test, tmp_path: Path) -> None:
+    faces = synthfer_test[:84]
+    splits = table1.Splits(faces[:56], replace(faces[56:70], split="val"), faces[70:])
+    run = dict(splits=splits, data="toy", tier="smoke", results=tmp_path, runs=tmp_path / "runs")
+    record = figure3.run_method("HOG", **run)
+    assert list(record.predictions) == [*map(str, figure3.RATIOS), figure3.MASK]
+    assert [row["C"] for row in record.values["history"]] == [1.0, 10.0]
+    assert figure3.run_method("HOG", **run).values == record.values
+    (curve,) = figure3.curves(tmp_path, "toy", "smoke")
+    assert curve.row == "HOG"
+
+
+def test_the_mask_covers_the_mouth_and_leaves_the_eyes(synthfer_test) -> None:
+    faces = synthfer_test[:8]
+    changed = (figure3.masked(faces).images != faces.images).any(dim=1)
+    for face, points in zip(changed, faces.landmarks.round().long(), strict=True):
+        seen = [bool(face[y, x]) for x, y in points.tolist()]
+        assert seen[3] or seen[4]
+        assert not seen[0]
+        assert not seen[1]

@@ -10,7 +10,13 @@ from occfer.data.duplicates import occurs_in
 from occfer.emotions import EMOTIONS
 from occfer.engine.records import Record
 from occfer.experiments import datacard, figure3, paper, table1
-from occfer.recipes import CONTROL_ROWS, TABLE1_ROWS, FinetuneRecipe, from_dict
+from occfer.recipes import (
+    CONTROL_ROWS,
+    TABLE1_ROWS,
+    BaselineRecipe,
+    FinetuneRecipe,
+    from_dict,
+)
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
 # What MTCNN saw is no run of a network; tests/tools/test_synthfer_quality.py checks that record.
@@ -40,15 +46,18 @@ def test_record_says_how_it_came_about(path: Path) -> None:
     for described in values["data"].values():
         assert len(described["sha256"]) == 64
         assert sum(described["counts"].values()) + described["unlabelled"] == described["count"]
-    assert [row["epoch"] for row in values["history"]] == list(range(1, len(values["history"]) + 1))
+    count = "trial" if isinstance(recipe, BaselineRecipe) else "epoch"
+    assert [row[count] for row in values["history"]] == list(range(1, len(values["history"]) + 1))
 
 
 @pytest.mark.parametrize("path", SCORED, ids=name)
-def test_validation_chose_the_epoch(path: Path) -> None:
+def test_validation_chose(path: Path) -> None:
     values = Record.load(path).values
-    assert isinstance(from_dict(values["recipe"]), FinetuneRecipe)
+    recipe = from_dict(values["recipe"])
+    assert isinstance(recipe, FinetuneRecipe | BaselineRecipe)
     accuracies = [row["validation_accuracy"] for row in values["history"]]
-    assert accuracies.index(max(accuracies)) + 1 == values["best_epoch"]
+    chosen = "best_trial" if isinstance(recipe, BaselineRecipe) else "best_epoch"
+    assert accuracies.index(max(accuracies)) + 1 == values[chosen]
     validation = values["data"]["validation"]["sha256"]
     tests = [each for role, each in values["data"].items() if role.startswith("test")]
     assert tests
@@ -74,7 +83,9 @@ def test_fer2013_records_used_the_real_splits(
         "train": splits["train"], "validation": splits["val"], "test": splits["test"],
     }  # fmt: skip
     for role, described in values["data"].items():
-        if role.startswith("test, "):
+        if role == f"test, {figure3.MASK}":
+            assert described["count"] == len(splits["test"])
+        elif role.startswith("test, "):
             percent = role.removeprefix("test, ").removesuffix(" %")
             assert described["sha256"] == covered[percent]
         elif role == "pool":

@@ -1,0 +1,101 @@
+"""SIFT, LBP and HOG with an SVM: what they must not see, and that they learn."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from occfer.baselines import CELLS, DESCRIPTORS, described, fit_baseline, grey_faces, lbp
+from occfer.data import load_faces
+from occfer.recipes import BASELINES, BaselineRecipe, baseline
+
+LENGTHS = {"SIFT": CELLS**2 * 128, "LBP": CELLS**2 * 59, "HOG": (CELLS - 1) ** 2 * 4 * 9}
+
+
+@pytest.fixture(scope="module")
+def train():
+    return load_faces("synthfer", "train", size=48)[::8]
+
+
+@pytest.fixture(scope="module")
+def validation():
+    return load_faces("synthfer", "val", size=48)[::4]
+
+
+def test_the_three_of_the_paper() -> None:
+    assert tuple(DESCRIPTORS) == BASELINES
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_one_vector_a_face(name, validation) -> None:
+    vectors = described(validation[:3], BaselineRecipe(name), progress=False)
+    assert vectors.shape == (3, LENGTHS[name])
+    assert vectors.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_more_light_changes_nothing(name) -> None:
+    """All three look at differences between neighbours, so an even light adds nothing."""
+    face = np.random.default_rng(0).integers(0, 200, (48, 48)).astype(np.uint8)
+    describe = DESCRIPTORS[name]
+    np.testing.assert_allclose(describe(face + 50), describe(face), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_change_in_one_corner_stays_there(name) -> None:
+    face = np.random.default_rng(0).integers(0, 256, (48, 48)).astype(np.uint8)
+    other = face.copy()
+    other[:5, :5] = 255 - other[:5, :5]
+    describe = DESCRIPTORS[name]
+    changed = (describe(face) != describe(other)).reshape(-1)
+    cells = changed.reshape(CELLS - 1 if name == "HOG" else CELLS, -1).any(axis=1)
+    assert cells[0]
+    assert not cells[3:].any()
+
+
+def test_patterns_of_a_cell_are_counted_once_each() -> None:
+    face = np.random.default_rng(0).integers(0, 256, (48, 48)).astype(np.uint8)
+    shares = lbp(face).reshape(CELLS**2, 59) ** 2
+    np.testing.assert_allclose(shares.sum(axis=1), 1 / CELLS**2)
+
+
+def test_colour_becomes_luminance_of_the_asked_size(validation) -> None:
+    weights = torch.tensor([0.299, 0.587, 0.114])
+    expected = (validation.images[:2] * weights[:, None, None]).sum(dim=1)
+    found = torch.from_numpy(grey_faces(validation[:2], 48)).float()
+    assert (found - expected).abs().max() <= 0.51
+    assert grey_faces(validation[:2], 24).shape == (2, 24, 24)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_learns_faces_it_can_name_on_other_people(name, train, validation) -> None:
+    fitted = fit_baseline(train, validation, baseline(name, "smoke", c=(1.0,)), progress=False)
+    predictions = fitted.evaluate(validation)
+    assert predictions.accuracy > 2 / 7
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, rtol=1e-5)
+    decided = fitted.machine.predict(described(validation, fitted.recipe, progress=False))
+    assert predictions.labels.tolist() == decided.tolist()
+
+
+def test_validation_chooses_c(train, validation) -> None:
+    recipe = baseline("HOG", "smoke", c=(1e-6, 10.0), dimensions=32)
+    fitted = fit_baseline(train, validation, recipe, progress=False)
+    first, second = (row["validation_accuracy"] for row in fitted.history)
+    assert second > first
+    assert fitted.best_trial == 2
+    assert fitted.evaluate(validation).accuracy == second
+
+
+def test_a_class_never_seen_is_never_named(train, validation) -> None:
+    known = train[train.labels != 3]
+    fitted = fit_baseline(known, validation, baseline("HOG", "smoke", c=(1.0,)), progress=False)
+    found = fitted.evaluate(validation)
+    assert 3 not in found.labels
+    assert (found.probabilities[:, 3] == 0).all()
+
+
+def test_an_unknown_descriptor_is_refused(train, validation) -> None:
+    recipe = replace(BaselineRecipe(), descriptor="SURF")
+    with pytest.raises(ValueError, match=r"one of SIFT, LBP, HOG, got 'SURF'"):
+        fit_baseline(train, validation, recipe)
