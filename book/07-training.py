@@ -389,7 +389,7 @@ display(Markdown("\n".join(sentences)))
 # ahead at every share: clearly on whole faces, and by no more than chance could give where most is
 # covered. It is a recipe of ours and not the paper's, so it stands beside the paper's rows under a name
 # of its own. Rows with more than one line in the figure were run with several seeds; the comparisons in
-the list above are those of the first seed.
+# the list above are those of the first seed.
 
 # %%
 drops = {curve.row: curve.drops[0][0] for curve in curves}

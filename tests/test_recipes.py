@@ -168,7 +168,7 @@ def test_a_recipe_survives_json(make, tier) -> None:
 
 
 def test_an_unknown_kind_of_recipe_is_refused() -> None:
-    with pytest.raises(ValueError, match="one of PretrainRecipe, .*, got 'Cake'"):
+    with pytest.raises(ValueError, match=r"one of PretrainRecipe, .*, got 'Cake'"):
         from_dict({**as_dict(PretrainRecipe()), "kind": "Cake"})
 
 

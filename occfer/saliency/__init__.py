@@ -1,0 +1,27 @@
+"""Looking inside (§3.6, Figure 4): where a network looks, and measures of what that is worth."""
+
+from occfer.saliency.maps import attention_map, bring_back, grad_cam
+from occfer.saliency.measures import (
+    area,
+    centred_map,
+    deletion,
+    insertion,
+    occluder_ratio,
+    random_map,
+)
+from occfer.saliency.parts import PARTS, part_masks, part_shares
+
+__all__ = [
+    "PARTS",
+    "area",
+    "attention_map",
+    "bring_back",
+    "centred_map",
+    "deletion",
+    "grad_cam",
+    "insertion",
+    "occluder_ratio",
+    "part_masks",
+    "part_shares",
+    "random_map",
+]

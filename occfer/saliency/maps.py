@@ -1,0 +1,133 @@
+"""Maps in picture coordinates: the five regions' attention fused into one, and Grad-CAM.
+
+A cell of a map is taken to look at its own share of the region. Strided convolutions with padding
+see a little more to the upper left than that; as in most papers, this is not corrected.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+
+from occfer.fgw import FGW, PlainClassifier
+from occfer.regions import CENTRE, CORNER, Share, region_boxes, resampling_matrix
+
+
+def bring_back(
+    maps: Float[Tensor, "batch regions map_height map_width"],
+    height: int,
+    width: int,
+    corner: float = CORNER,
+    centre: float = CENTRE,
+    share: Share = "side",
+) -> Float[Tensor, "batch height width"]:
+    """Each map laid over the box its region was cut from; where several lie, their mean.
+
+    The way back of :func:`occfer.five_regions`: bilinear with half-pixel centres, and a pixel
+    belongs to a box where its centre lies inside. Pixels of no box are 0.
+
+    Args:
+        maps: of K regions in their order; ``regions`` may be any layout of ``region_boxes``.
+        height, width: of the picture, in pixels.
+        corner, centre, share: as the regions were cut.
+    """
+    boxes = region_boxes(maps.shape[1], corner, centre, share).tolist()
+    rows = [_way_back(top, extent, maps.shape[2], height) for top, _, extent, _ in boxes]
+    columns = [_way_back(left, extent, maps.shape[3], width) for _, left, _, extent in boxes]
+    down, across = (torch.stack(each).to(maps) for each in (rows, columns))
+    laid = torch.einsum("kyi,bkij,kxj->byx", down, maps, across)
+    # The weights of a pixel inside of a box sum to 1.
+    coverage = torch.einsum("ky,kx->yx", down.sum(dim=2), across.sum(dim=2)).round()
+    return laid / coverage.clamp(min=1)
+
+
+def _way_back(start: float, extent: float, cells: int, length: int) -> Tensor:
+    """[length, cells]: what each pixel of a line takes from the cells of one region's map."""
+    weights = resampling_matrix(-start / extent * cells, cells / extent, cells, length)
+    centres = (torch.arange(length, dtype=torch.float64) + 0.5) / length
+    inside = (centres > start) & (centres < start + extent)
+    return weights.where(inside[:, None], 0.0)
+
+
+@torch.no_grad()
+def attention_map(
+    model: nn.Module, images: Float[Tensor, "batch colours height width"]
+) -> Float[Tensor, "batch height width"]:
+    """The spatial attention (6) of all regions, brought back and fused; each value in (0, 1).
+
+    Raises:
+        ValueError: the model has no attention.
+    """
+    if not isinstance(model, FGW):
+        raise ValueError(
+            f"an attention map needs an FGW, got a {type(model).__name__}; take grad_cam, which "
+            "works on both."
+        )
+    training = model.training
+    attention = model.eval()(images).attention
+    model.train(training)
+    return bring_back(attention.float(), *images.shape[2:], **_cut(model))
+
+
+def grad_cam(
+    model: nn.Module,
+    images: Float[Tensor, "batch colours height width"],
+    classes: Int64[Tensor, " batch"] | None = None,
+) -> Float[Tensor, "batch height width"]:
+    """Grad-CAM at the last stage, in picture coordinates (Selvaraju et al., ICCV 2017).
+
+    Channels are weighted by the mean gradient of a class's logit, summed, and cut at 0. For FGW
+    this is done in each region, before attention weighs its features, and brought back as
+    attention maps are. Nothing is stretched to [0, 1], so that regions keep their proportion.
+
+    Args:
+        classes: whose logit; the predicted class of each face where left out.
+    """
+    if not isinstance(model, FGW | PlainClassifier):
+        raise ValueError(
+            f"grad_cam knows FGW and PlainClassifier, got a {type(model).__name__}; pass one that "
+            "occfer.finetune or occfer.load_model returned."
+        )
+    backbone = model.backbone if isinstance(model, FGW) else model.encoder.backbone
+    targets = None
+    if classes is not None:
+        targets = [ClassifierOutputTarget(label) for label in classes.tolist()]
+    training = model.training
+    with torch.enable_grad(), _AtTheStage(_Logits(model), [backbone.stages[-1]]) as cam:
+        maps = torch.from_numpy(cam(images, targets)).to(images.device)
+    model.zero_grad()
+    model.train(training)
+    return bring_back(maps.unflatten(0, (len(images), -1)), *images.shape[2:], **_cut(model))
+
+
+class _Logits(nn.Module):
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images).logits
+
+
+class _AtTheStage(GradCAM):
+    """The package stretches each map to [0, 1] and to the picture; here it stays as it is."""
+
+    def compute_cam_per_layer(self, input_tensor, targets, eigen_smooth) -> list[np.ndarray]:
+        (layer,), found = self.target_layers, self.activations_and_grads
+        (activations,), (gradients,) = found.activations, found.gradients
+        maps = self.get_cam_image(
+            input_tensor, layer, targets, activations.numpy(), gradients.numpy(), eigen_smooth
+        )
+        return [np.maximum(maps, 0)]
+
+    def aggregate_multi_layers(self, cam_per_target_layer: list[np.ndarray]) -> np.ndarray:
+        (maps,) = cam_per_target_layer
+        return maps
+
+
+def _cut(model: FGW | PlainClassifier) -> dict:
+    if isinstance(model, PlainClassifier):
+        return {}
+    return {name: model.cut[name] for name in ("corner", "centre", "share")}

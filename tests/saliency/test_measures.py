@@ -1,0 +1,133 @@
+"""Closed forms of every measure."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import nn
+
+from occfer.saliency import (
+    area,
+    centred_map,
+    deletion,
+    insertion,
+    occluder_ratio,
+    part_masks,
+    part_shares,
+    random_map,
+)
+
+
+def chance() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def covered() -> torch.Tensor:
+    """A quarter, a tenth and nothing of three faces of 20 x 20."""
+    masks = torch.zeros(3, 20, 20, dtype=torch.bool)
+    masks[0, :10, :10] = True
+    masks[1, 5:7] = True
+    return masks
+
+
+def test_a_uniform_map_has_ratio_one(covered) -> None:
+    ratio = occluder_ratio(torch.full((3, 20, 20), 0.3), covered)
+    assert ratio[:2].tolist() == pytest.approx([1, 1])
+    assert ratio[2].isnan()
+
+
+def test_a_map_on_the_occluder_has_one_over_its_share_and_beside_it_zero(covered) -> None:
+    assert occluder_ratio(covered.float(), covered)[:2].tolist() == pytest.approx([4, 10])
+    assert occluder_ratio((~covered).float(), covered)[:2].tolist() == [0, 0]
+    assert occluder_ratio(torch.zeros(3, 20, 20), covered).isnan().all()
+
+
+class Said(NamedTuple):
+    logits: torch.Tensor
+
+
+class Planted(nn.Module):
+    """Certain of class 1 while a given square of 4 x 4 pixels is bright; else of class 0."""
+
+    def forward(self, images: torch.Tensor) -> Said:
+        bright = images[:, 0, 2:6, 2:6].mean(dim=(1, 2))
+        return Said(torch.stack([torch.zeros_like(bright), 100 * (bright - 0.9)], dim=1))
+
+
+@pytest.fixture
+def planted() -> tuple[torch.Tensor, torch.Tensor]:
+    """Two faces of 20 x 20 whose square is bright, and the map that knows it."""
+    images = torch.zeros(2, 1, 20, 20)
+    images[:, :, 2:6, 2:6] = 1
+    return images, images[:, 0].clone()
+
+
+def test_deletion_and_insertion_of_a_planted_model(planted) -> None:
+    """The square is 4 % of the face: 25 steps of 4 % take it away, or bring it, with the first."""
+    images, saliency = planted
+    options = dict(classes=torch.ones(2, dtype=torch.int64), steps=25)
+    down = deletion(Planted(), images, saliency, generator=chance(), **options)
+    assert down.shape == (2, 26)
+    torch.testing.assert_close(down, torch.tensor([[1.0] + [0.0] * 25] * 2), atol=1e-3, rtol=0)
+    assert area(down).tolist() == pytest.approx([0.02, 0.02], abs=1e-3)
+    up = insertion(Planted(), images, saliency, generator=chance(), **options)
+    torch.testing.assert_close(up, torch.tensor([[0.0] + [1.0] * 25] * 2), atol=1e-3, rtol=0)
+    assert area(up).tolist() == pytest.approx([0.98, 0.98], abs=1e-3)
+    worst = deletion(Planted(), images, -saliency, generator=chance(), **options)
+    assert area(worst).tolist() == pytest.approx([0.98, 0.98], abs=1e-3)
+
+
+def test_equal_saliency_goes_in_random_order(planted) -> None:
+    """With a constant map each face loses its square little by little, each in its own way."""
+    images, saliency = planted
+
+    class Left(nn.Module):
+        def forward(self, images: torch.Tensor) -> Said:
+            bright = images[:, 0, 2:6, 2:6].mean(dim=(1, 2))
+            return Said(torch.stack([(1 - bright).log(), bright.log()], dim=1).clamp(min=-50))
+
+    constant = torch.ones_like(saliency)
+    curves = deletion(Left(), images, constant, torch.tensor([1, 1]), chance(), steps=4)
+    assert not torch.equal(curves[0], curves[1])
+    assert (curves.diff(dim=1) < 0).all()
+    again = deletion(Left(), images, constant, torch.tensor([1, 1]), chance(), steps=4)
+    assert torch.equal(curves, again)
+
+
+def test_area_is_the_mean_height() -> None:
+    curves = torch.tensor([[1.0, 1, 1, 1, 1], [1, 0.75, 0.5, 0.25, 0], [0, 1, 0, 1, 0]])
+    assert area(curves).tolist() == pytest.approx([1, 0.5, 0.5])
+
+
+def test_controls() -> None:
+    like = torch.zeros(2, 20, 30)
+    middle = centred_map(like)
+    torch.testing.assert_close(middle, middle.flip(1, 2))
+    assert middle[0, 10, 15] > middle[0, 10, 20] > middle[0, 0, 20] > middle[0, 0, 0] > 0
+    drawn = random_map(like, chance())
+    assert drawn.shape == like.shape
+    assert torch.equal(drawn, random_map(like, chance()))
+
+
+LANDMARKS = torch.tensor([[40.0, 50], [72, 50], [56, 68], [44, 84], [68, 84]])
+
+
+def test_every_pixel_belongs_to_one_part() -> None:
+    masks = part_masks(torch.stack([LANDMARKS, LANDMARKS + 8]), 112, 112)
+    assert (masks.sum(dim=1) == 1).all()
+    for (x, y), part in zip(LANDMARKS.int().tolist(), (1, 1, 2, 3, 3), strict=True):
+        assert masks[0, part, y, x]
+    assert masks[0, 0, 38, 40]
+    # The parts move with the face.
+    assert torch.equal(masks[0, 3, :-8, :-8], masks[1, 3, 8:, 8:])
+
+
+def test_shares_sum_to_one_and_find_a_planted_part() -> None:
+    masks = part_masks(LANDMARKS[None], 112, 112)
+    constant = part_shares(torch.full((1, 112, 112), 0.2), masks)
+    torch.testing.assert_close(constant, masks.float().mean(dim=(2, 3)))
+    assert constant.sum().item() == pytest.approx(1)
+    for part in range(5):
+        found = part_shares(masks[:, part].float(), masks)[0]
+        assert found.tolist() == [float(part == other) for other in range(5)]
