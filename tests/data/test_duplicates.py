@@ -159,6 +159,10 @@ def test_a_photograph_is_known_again_and_people_are_told_apart(people, change) -
     found = find_duplicates(people, copies, distance=DISTANCE)
     assert {len({member.id for member in group}) for group in found.groups} == {1}
     assert len(drop_leaks(people, copies, distance=DISTANCE)) <= 0.05 * len(people)
+
+
+def test_the_first_copy_of_a_photograph_stays_in_its_place(people) -> None:
+    copies = again(people, jpeg)
     renamed = replace(copies, ids=[f"{identifier} again" for identifier in copies.ids])
     kept = drop_duplicates(FaceSet.concat([people, renamed]), distance=DISTANCE)
     assert kept.ids[: len(people)] == people.ids
