@@ -15,6 +15,7 @@ from torch import nn
 from occfer.data.faceset import FaceSet
 from occfer.engine.checkpoint import write_atomically
 from occfer.engine.evaluate import Predictions, evaluate
+from occfer.engine.measurements import Measurements
 
 
 class Conditions(Mapping[str, Predictions]):
@@ -82,10 +83,12 @@ class Conditions(Mapping[str, Predictions]):
             )
 
 
-def load_predictions(path: str | Path) -> Predictions | Conditions:
-    """Whichever of the two a file holds."""
+def load_predictions(path: str | Path) -> Predictions | Conditions | Measurements:
+    """Whichever of the three a file holds."""
     with np.load(path, allow_pickle=False) as stored:
-        several = "conditions" in stored
+        measured, several = "measures" in stored, "conditions" in stored
+    if measured:
+        return Measurements.load(path)
     return Conditions.load(path) if several else Predictions.load(path)
 
 

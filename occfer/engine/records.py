@@ -22,6 +22,7 @@ import occfer
 from occfer.engine.checkpoint import write_atomically
 from occfer.engine.conditions import Conditions, load_predictions
 from occfer.engine.evaluate import Predictions
+from occfer.engine.measurements import Measurements
 from occfer.recipes import TIER
 
 PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn")
@@ -29,10 +30,10 @@ PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit
 
 @dataclass(frozen=True)
 class Record:
-    """One run: the JSON values and, where the run scored faces, the predictions."""
+    """One run: the JSON values and, where the run scored faces, what was found of each of them."""
 
     values: dict[str, Any]
-    predictions: Predictions | Conditions | None = None
+    predictions: Predictions | Conditions | Measurements | None = None
 
     @property
     def name(self) -> str:
@@ -69,7 +70,7 @@ def make_record(
     data: Mapping[str, Mapping[str, Any]],
     history: list[dict[str, Any]],
     seconds: float,
-    predictions: Predictions | Conditions | None = None,
+    predictions: Predictions | Conditions | Measurements | None = None,
     tier: str = TIER,
     **more: Any,
 ) -> Record:

@@ -8,14 +8,17 @@ from occfer.saliency.measures import (
     insertion,
     occluder_ratio,
     random_map,
+    rank_correlation,
 )
 from occfer.saliency.parts import PARTS, part_masks, part_shares
+from occfer.saliency.sanity import cascade
 
 __all__ = [
     "PARTS",
     "area",
     "attention_map",
     "bring_back",
+    "cascade",
     "centred_map",
     "deletion",
     "grad_cam",
@@ -24,4 +27,5 @@ __all__ = [
     "part_masks",
     "part_shares",
     "random_map",
+    "rank_correlation",
 ]

@@ -4,6 +4,9 @@ A cell of a map is taken to look at its own share of the region. Strided convolu
 see a little more to the upper left than that; as in most papers, this is not corrected.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
@@ -94,12 +97,29 @@ def grad_cam(
     targets = None
     if classes is not None:
         targets = [ClassifierOutputTarget(label) for label in classes.tolist()]
-    training = model.training
-    with torch.enable_grad(), _AtTheStage(_Logits(model), [backbone.stages[-1]]) as cam:
+    training, stage = model.training, backbone.stages[-1]
+    with (
+        torch.enable_grad(),
+        _gradients_down_to(stage, model),
+        _AtTheStage(_Logits(model), [stage]) as cam,
+    ):
         maps = torch.from_numpy(cam(images, targets)).to(images.device)
-    model.zero_grad()
     model.train(training)
     return bring_back(maps.unflatten(0, (len(images), -1)), *images.shape[2:], **_cut(model))
+
+
+@contextmanager
+def _gradients_down_to(stage: nn.Module, model: nn.Module) -> Iterator[None]:
+    """Spare the way back through the earlier stages, and leave every gradient as it was."""
+    before = [(each, each.requires_grad, each.grad) for each in model.parameters()]
+    model.requires_grad_(False).zero_grad()
+    stage.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for each, required, gradient in before:
+            each.requires_grad_(required)
+            each.grad = gradient
 
 
 class _Logits(nn.Module):

@@ -6,6 +6,7 @@ the network are their controls: chance, and a Gaussian in the middle, where face
 
 import torch
 from jaxtyping import Bool, Float, Int64
+from scipy.stats import rankdata
 from torch import Generator, Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
@@ -89,6 +90,18 @@ def _ranks(saliency: Map, generator: Generator) -> Int64[Tensor, "batch height w
 def area(curves: Float[Tensor, "batch points"]) -> Float[Tensor, " batch"]:
     """Mean height of each curve (trapezia), in [0, 1]."""
     return torch.trapezoid(curves, dx=1 / (curves.shape[1] - 1), dim=1)
+
+
+def rank_correlation(first: Map, second: Map) -> Float[Tensor, " batch"]:
+    """Spearman's ρ between two maps of each face: do they rank its pixels alike?
+
+    1 for the same order, −1 for the opposite; equal values share their mean rank. NaN where a map
+    is constant, for it ranks nothing.
+    """
+    ranks = [rankdata(each.flatten(1).cpu().numpy(), axis=1) for each in (first, second)]
+    a, b = (torch.from_numpy(each - each.mean(axis=1, keepdims=True)) for each in ranks)
+    together = (a * b).sum(dim=1) / (a.norm(dim=1) * b.norm(dim=1))
+    return together.float().to(first.device)
 
 
 def random_map(like: Map, generator: Generator) -> Map:

@@ -121,13 +121,21 @@ def test_grad_cam_of_other_backbones(backbone, pictures) -> None:
 
 def test_grad_cam_leaves_the_network_as_it_was(pictures) -> None:
     model = fgw().train()
+    model.head.requires_grad_(False)
+    stage = model.backbone.stages[-1]
+    kept = {parameter: torch.ones_like(parameter) for parameter in stage.parameters()}
+    for parameter, gradient in kept.items():
+        parameter.grad = gradient
+    required = [parameter.requires_grad for parameter in model.parameters()]
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.inference_mode(False), torch.no_grad():
         grad_cam(model, pictures(2, 3, 48, 48))
     assert model.training
-    assert all(parameter.grad is None for parameter in model.parameters())
+    assert [parameter.requires_grad for parameter in model.parameters()] == required
+    assert all((parameter.grad == 1).all() for parameter in kept)
+    assert all(p.grad is None for p in model.parameters() if p not in kept)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert not model.backbone.stages[-1]._forward_hooks
+    assert not stage._forward_hooks
 
 
 def test_no_attention_to_bring_back(pictures) -> None:

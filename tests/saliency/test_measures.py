@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from occfer.saliency import (
@@ -15,6 +16,7 @@ from occfer.saliency import (
     part_masks,
     part_shares,
     random_map,
+    rank_correlation,
 )
 
 
@@ -131,3 +133,20 @@ def test_shares_sum_to_one_and_find_a_planted_part() -> None:
     for part in range(5):
         found = part_shares(masks[:, part].float(), masks)[0]
         assert found.tolist() == [float(part == other) for other in range(5)]
+
+
+def test_rank_correlation_against_scipy() -> None:
+    first, second = (
+        random_map(torch.zeros(3, 6, 7), chance()),
+        torch.rand(3, 6, 7).round(decimals=1),
+    )
+    second[1] = first[1] ** 3 + 2
+    second[2] = -first[2]
+    found = rank_correlation(first, second)
+    expected = [
+        stats.spearmanr(a.flatten(), b.flatten()).statistic
+        for a, b in zip(first, second, strict=True)
+    ]
+    assert found.tolist() == pytest.approx(expected, abs=1e-6)
+    assert found[1:].tolist() == pytest.approx([1, -1])
+    assert rank_correlation(first, torch.ones_like(first)).isnan().all()
