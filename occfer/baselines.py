@@ -26,7 +26,7 @@ from occfer.data.faceset import FaceSet
 from occfer.emotions import EMOTIONS
 from occfer.engine.evaluate import Predictions
 from occfer.recipes import BaselineRecipe
-from occfer.views import LUMA, as_float
+from occfer.views import luminance
 
 CELLS = 6
 """Cells on each side of a face: every descriptor describes 6 x 6 of them."""
@@ -65,17 +65,17 @@ DESCRIPTORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "LBP": lbp,
     "HOG": hog_of,
 }
+"""By the name of the method in Figure 3."""
 
 
 def grey_faces(faces: FaceSet, size: int) -> np.ndarray:
     """Luminance (ITU-R BT.601) at ``size`` pixels; uint8 [N, size, size]."""
     pieces = []
     for images in faces.images.split(512):
-        images = as_float(images.cpu()).expand(-1, 3, -1, -1)
-        luminance = torch.einsum("nchw,c->nhw", images, torch.tensor(LUMA))
-        if luminance.shape[1:] != (size, size):
-            luminance = resize(luminance, [size, size], antialias=True)
-        pieces.append(luminance.clamp(0, 1).mul(255).round().byte())
+        grey = luminance(images.cpu().float())
+        if grey.shape[1:] != (size, size):
+            grey = resize(grey, [size, size], antialias=True)
+        pieces.append(grey.clamp(0, 255).round().byte())
     return torch.cat(pieces).numpy()
 
 

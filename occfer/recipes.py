@@ -231,9 +231,6 @@ without occlusion, which is SimCLR (Table 2); and the other network of Figure 3.
 
 OCCLUDED = ViewRecipe().occlusion
 
-BASELINES = ("SIFT", "LBP", "HOG")
-"""Figure 3's descriptors."""
-
 
 def baseline(descriptor: str, tier: Tier = TIER, **changes) -> BaselineRecipe:
     """The recipe of a baseline, at the size of the tier's networks."""

@@ -19,8 +19,18 @@ from occfer.randomness import coin, fresh_generator, uniform
 from occfer.recipes import ViewRecipe
 
 LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in the luminance (ITU-R BT.601)."""
 # RGB → YIQ (NTSC, 1953). A rotation of the I–Q plane turns the hue and keeps the luminance.
 YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
+
+
+def luminance(
+    images: Float[Tensor, "batch colours height width"],
+) -> Float[Tensor, "batch height width"]:
+    """What a grey picture shows of a colourful one; one of a single channel stays as it is."""
+    if images.shape[1] == 1:
+        return images[:, 0]
+    return torch.einsum("nchw,c->nhw", images, torch.tensor(LUMA, device=images.device))
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,8 @@ def test_a_recipe_survives_json(make, tier) -> None:
 
 
 def test_an_unknown_kind_of_recipe_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"one of PretrainRecipe, .*, got 'Cake'"):
+    kinds = "PretrainRecipe, FinetuneRecipe, BaselineRecipe"
+    with pytest.raises(ValueError, match=f"one of {kinds}, got 'Cake'"):
         from_dict({**as_dict(PretrainRecipe()), "kind": "Cake"})
 
 

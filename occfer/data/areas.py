@@ -50,10 +50,12 @@ class AreaSums:
         sums -= _sums(table.take(y0 * row + x1, mode="clip"))
         sums -= _sums(table.take(y1 * row + x0, mode="clip"))
         sums += _sums(table.take(y0 * row + x0, mode="clip"))
-        # Two divisions, in PyTorch's order: one by the area would round otherwise.
+        # PyTorch divides by height and width in turn, but once where one pixel is all that stays:
+        # the other way would round otherwise.
+        height, width = y1 - y0, x1 - x0
         means = sums[..., :3].astype(np.float32)
-        means /= (y1 - y0)[..., None].astype(np.float32)
-        means /= (x1 - x0)[..., None].astype(np.float32)
+        for divisor in (height * width,) if size == (1, 1) else (height, width):
+            means /= divisor[..., None].astype(np.float32)
         return means
 
 

@@ -20,7 +20,7 @@ from occfer.engine.records import Record, environment, make_record
 from occfer.experiments import table1
 from occfer.experiments.figure3 import covered_sets
 from occfer.recipes import NETWORKS, TIER, FinetuneRecipe, Tier, as_dict, finetuning
-from occfer.views import LUMA
+from occfer.views import luminance
 
 EXPERIMENT = "synthfer"
 NOSE = 2
@@ -39,10 +39,8 @@ def lower(faces: FaceSet) -> FaceSet:
 
 
 def grey(faces: FaceSet) -> FaceSet:
-    """One channel, as FER2013 has: the luminance (ITU-R BT.601)."""
-    weights = torch.tensor(LUMA, device=faces.device)
-    luminance = torch.einsum("nchw,c->nhw", faces.images.float(), weights)
-    return replace(faces, images=luminance.round().byte()[:, None])
+    """One channel, as FER2013 has: the luminance."""
+    return replace(faces, images=luminance(faces.images.float()).round().byte()[:, None])
 
 
 def whole(faces: FaceSet) -> FaceSet:

@@ -8,22 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from occfer.baselines import Baseline, fit_baseline
+from occfer.baselines import DESCRIPTORS, fit_baseline
 from occfer.data import FaceSet
 from occfer.data.landmarks import add_landmarks
 from occfer.engine.conditions import Conditions, drop
 from occfer.engine.evaluate import Predictions, evaluate
-from occfer.engine.finetune import Finetuned
 from occfer.engine.records import Record, environment, make_record
 from occfer.experiments import table1
 from occfer.occlusion.blocks import Fill, block
 from occfer.occlusion.testsets import occluded
 from occfer.recipes import (
-    BASELINES,
     CONTROL_ROWS,
     TABLE1_ROWS,
     TIER,
@@ -61,17 +60,30 @@ def masked(faces: FaceSet) -> FaceSet:
     return occluded(located, MASK)
 
 
-def _trained(
+class Trained(NamedTuple):
+    """A method that is ready to be scored, and what its record says of the training."""
+
+    recipe: Recipe
+    history: list[dict[str, Any]]
+    seconds: float
+    chosen: dict[str, int]
+    """What the validation split chose: an epoch, or a trial of the SVM."""
+    score: Callable[[FaceSet], Predictions]
+
+
+def train_method(
     row: str, splits: table1.Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path,
     **changes,
-) -> tuple[Recipe, Finetuned | Baseline, Callable[[FaceSet], Predictions]]:  # fmt: skip
-    """Recipe and training of a method, and how it scores a set of faces."""
-    if row in BASELINES:
+) -> Trained:  # fmt: skip
+    """A descriptor with its SVM, or a network of Table 1 and its controls."""
+    if row in DESCRIPTORS:
         recipe = baseline(row, tier, seed=seed, **changes)
         fitted = fit_baseline(splits.train, splits.validation, recipe)
-        return recipe, fitted, fitted.evaluate
+        chosen = {"best_trial": fitted.best_trial}
+        return Trained(recipe, fitted.history, fitted.seconds, chosen, fitted.evaluate)
     recipe, tuned = table1.train_row(row, splits, data, tier, seed, results, runs, **changes)
-    return recipe, tuned, partial(evaluate, tuned.model)
+    chosen = {"best_epoch": tuned.best_epoch}
+    return Trained(recipe, tuned.history, tuned.seconds, chosen, partial(evaluate, tuned.model))
 
 
 def run_method(
@@ -92,15 +104,14 @@ def run_method(
     path = results / EXPERIMENT / f"{name}.json"
     if path.exists():
         return Record.load(path)
-    recipe, trained, score = _trained(row, splits, data, tier, seed, results, runs, **changes)
+    trained = train_method(row, splits, data, tier, seed, results, runs, **changes)
     conditions = covered_sets(splits.test)
     roles = {f"test, {percent} %": faces.describe() for percent, faces in conditions.items()}
     conditions[MASK] = masked(splits.test)
-    best = {"best_trial" if row in BASELINES else "best_epoch": _best(trained)}
     record = make_record(
         EXPERIMENT,
         name,
-        as_dict(recipe),
+        as_dict(trained.recipe),
         {
             "train": splits.train.describe(),
             "validation": splits.validation.describe(),
@@ -109,11 +120,11 @@ def run_method(
         },
         trained.history,
         trained.seconds,
-        Conditions({condition: score(faces) for condition, faces in conditions.items()}),
+        Conditions({condition: trained.score(faces) for condition, faces in conditions.items()}),
         tier=tier,
         row=row,
         cover_seed=COVER_SEED,
-        **best,
+        **trained.chosen,
     )
     record.save(results)
     return record
@@ -123,7 +134,7 @@ def reproduce(
     data: str = "synthfer",
     tier: Tier = TIER,
     seeds: int = 1,
-    rows: tuple[str, ...] = (*BASELINES, *TABLE1_ROWS),
+    rows: tuple[str, ...] = (*DESCRIPTORS, *TABLE1_ROWS),
     root: Path | None = None,
     results: Path = table1.RESULTS,
     runs: Path = Path("runs"),
@@ -136,10 +147,6 @@ def reproduce(
         for seed in range(seeds)
         for row in rows
     ]
-
-
-def _best(trained: Finetuned | Baseline) -> int:
-    return trained.best_trial if isinstance(trained, Baseline) else trained.best_epoch
 
 
 @dataclass(frozen=True)
@@ -178,9 +185,9 @@ def _sets(record: Record) -> Conditions:
 
 
 def curves(results: Path, data: str, tier: Tier) -> list[Curve]:
-    """Every recorded method, in the order of Table 1 and its controls."""
+    """Every recorded method: descriptors, then the order of Table 1 and its controls."""
     found = [
         Curve(row, table1.recorded(results, data, tier, row, EXPERIMENT))
-        for row in (*BASELINES, *TABLE1_ROWS, *CONTROL_ROWS)
+        for row in (*DESCRIPTORS, *TABLE1_ROWS, *CONTROL_ROWS)
     ]
     return [curve for curve in found if curve.records]
