@@ -1,5 +1,6 @@
 # `make` alone explains the targets. PYTHON picks the interpreter, VENV the environment's place,
-# TIER the size of `make book` (smoke, laptop or paper), JOBS how many things run at once.
+# TIER the size of `make book` (smoke, laptop or paper), JOBS how many things run at once, CHAPTERS
+# which of them `make sync` runs (such as 07-training; all where left out).
 PYTHON ?= python3
 VENV   ?= .venv
 TIER   ?= smoke
@@ -58,7 +59,7 @@ bench: $(STAMP)  ## compare speed with other libraries, side by side
 	@set -e; for file in benchmarks/[!_]*.py; do echo "$$file"; "$(BIN)/python" "$$file"; done
 
 sync: $(STAMP)  ## for maintainers: rebuild each .ipynb from its .py, run it, store its outputs
-	$(RUN) OCCFER_TIER=smoke "$(BIN)/python" -m tools.book sync --jobs $(JOBS)
+	$(RUN) OCCFER_TIER=smoke "$(BIN)/python" -m tools.book sync --jobs $(JOBS) $(CHAPTERS)
 
 clean:  ## delete what building and testing made (the environment stays)
 	rm -rf _build build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

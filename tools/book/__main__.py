@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jupytext
@@ -28,6 +29,7 @@ def main() -> int:
     build_options.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
     commands.add_parser("check", help="look for problems without running anything")
     sync_options = commands.add_parser("sync", help="rebuild each .ipynb from its .py and run it")
+    sync_options.add_argument("names", nargs="*", help="such as 07-training; all where left out")
     sync_options.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
     options = parser.parse_args()
 
@@ -35,8 +37,8 @@ def main() -> int:
         if options.command == "build":
             return build(ROOT, stored=options.stored, jobs=options.jobs)
         if options.command == "sync":
-            sync(ROOT, jobs=options.jobs)
-    except NotebookFailedError as failure:
+            sync(ROOT, options.names, jobs=options.jobs)
+    except (NotebookFailedError, ValueError) as failure:
         print(failure, file=sys.stderr)
         return 1
     return report(all_problems(ROOT))
@@ -84,9 +86,18 @@ def build(root: Path, stored: bool, jobs: int) -> int:
     return 0
 
 
-def sync(root: Path, jobs: int) -> None:
-    """Make each ``book/NAME.ipynb`` from ``book/NAME.py`` and store the outputs of a run."""
+def sync(root: Path, names: Sequence[str], jobs: int) -> None:
+    """Make each ``book/NAME.ipynb`` from ``book/NAME.py`` and store the outputs of a run.
+
+    Without ``names``, all of them.
+    """
     scripts = sorted((root / "book").glob("*.py"))
+    if unknown := sorted(set(names) - {script.stem for script in scripts}):
+        raise ValueError(
+            f"there is no chapter {', '.join(unknown)}; the chapters are "
+            f"{', '.join(script.stem for script in scripts)}."
+        )
+    scripts = [script for script in scripts if not names or script.stem in names]
     notebooks = {script.with_suffix(".ipynb"): from_script(script) for script in scripts}
     run_all(notebooks, jobs)
     for path, notebook in notebooks.items():
