@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from occfer.engine.batches import VIEWS, epoch_batches, steps_per_epoch
 from occfer.engine.checkpoint import Checkpoints
 from occfer.engine.evaluate import evaluate
 from occfer.engine.training import (
+    Watcher,
     build_optimizer,
     channels_last,
     check_finite,
     default_fabric,
     set_learning_rate,
     stop_on_interrupt,
+    watched,
 )
 from occfer.fgw import FGW, PlainClassifier
 from occfer.lgds import LocalGlobalLoss, true_class_probability
@@ -94,6 +97,7 @@ def finetune(
     run: str | Path | None = None,
     fabric: Fabric | None = None,
     progress: bool = True,
+    watchers: Sequence[Watcher] = (),
 ) -> Finetuned:
     """Train a classifier; the epoch with the best validation accuracy is what is returned.
 
@@ -102,7 +106,8 @@ def finetune(
         recipe: ``recipes.finetuning()`` of the current tier where left out.
         encoder: pre-trained by :func:`occfer.pretrain`; without it weights are random, or
             ImageNet's where the recipe says ``pretrained``.
-        run, fabric, progress: as for :func:`occfer.pretrain`.
+        run, fabric, progress, watchers: as for :func:`occfer.pretrain`; watchers are given the
+            classifier.
     """
     recipe = recipe or finetuning()
     for faces in (train, validation):
@@ -173,15 +178,14 @@ def finetune(
                 place.best_epoch, place.best_accuracy = place.epoch, accuracy
                 best = {key: value.clone() for key, value in model.state_dict().items()}
             place.seconds = before + time.monotonic() - started
-            place.history.append(
-                {
-                    "epoch": place.epoch + 1,
-                    "learning_rate": recipe.learning_rate_at(place.epoch),
-                    **{name: total / len(train) for name, total in place.sums.items()},
-                    "validation_accuracy": accuracy,
-                    "seconds": place.seconds,
-                }
-            )
+            row = {
+                "epoch": place.epoch + 1,
+                "learning_rate": recipe.learning_rate_at(place.epoch),
+                **{name: total / len(train) for name, total in place.sums.items()},
+                "validation_accuracy": accuracy,
+                "seconds": place.seconds,
+            }
+            place.history.append(watched(watchers, model.module, row))
             place.epoch, place.step, place.sums = place.epoch + 1, 0, {}
             bar.set_postfix(validation=f"{accuracy:.3f}", best=f"{place.best_accuracy:.3f}")
         checkpoints.save(place, model, optimizer, best)

@@ -1,6 +1,7 @@
 """OCL pre-training (§2.2, §3.2): two occluded views of every face, and the loss of (1)."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from occfer.data.faceset import FaceSet
 from occfer.engine.batches import VIEWS, epoch_batches, steps_per_epoch
 from occfer.engine.checkpoint import Checkpoints
 from occfer.engine.training import (
+    Watcher,
     build_optimizer,
     channels_last,
     check_finite,
     default_fabric,
     set_learning_rate,
     stop_on_interrupt,
+    watched,
 )
 from occfer.ocl import OCL, Encoder, Projector, nt_xent
 from occfer.randomness import generator_for, seeded_modules
@@ -58,6 +61,7 @@ def pretrain(
     run: str | Path | None = None,
     fabric: Fabric | None = None,
     progress: bool = True,
+    watchers: Sequence[Watcher] = (),
 ) -> Pretrained:
     """Learn an encoder from faces alone; labels are never looked at.
 
@@ -68,6 +72,7 @@ def pretrain(
             there when called again with the same recipe and faces.
         fabric: device and precision; by default one device and the recipe's precision.
         progress: show a bar.
+        watchers: see :data:`occfer.engine.training.Watcher`; they are given the :class:`OCL`.
     """
     recipe = recipe or pretraining()
     if len(faces) < 2:
@@ -118,7 +123,7 @@ def pretrain(
                 "loss": place.sums["loss"] / len(faces),
                 "seconds": place.seconds,
             }
-            place.history.append(row)
+            place.history.append(watched(watchers, model.module, row))
             place.epoch, place.step, place.sums = place.epoch + 1, 0, {}
             bar.set_postfix(loss=f"{row['loss']:.3f}")
         checkpoints.save(place, model, optimizer)

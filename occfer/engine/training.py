@@ -2,8 +2,9 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -11,6 +12,13 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 from occfer.recipes import FinetuneRecipe, PretrainRecipe
+
+Watcher = Callable[[nn.Module, Mapping[str, Any]], Mapping[str, Any]]
+"""Called after each epoch with the network and the epoch's row; returns values to add to the row.
+
+The network is in evaluation mode and must be left as it is. Values are plain JSON values and a
+function of network and row alone: a run that is stopped right after an epoch asks again.
+"""
 
 
 class StopRequest:
@@ -68,6 +76,18 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
     """One rate for all parameters."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
+
+
+def watched(watchers: Sequence[Watcher], model: nn.Module, row: dict[str, Any]) -> dict[str, Any]:
+    """The row with what every watcher adds; modes and global random state are as before."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    with torch.random.fork_rng():
+        for watcher in watchers:
+            row = {**row, **watcher(model, row)}
+    for module, training in modes.items():
+        module.training = training
+    return row
 
 
 def channels_last(images: Tensor) -> Tensor:
