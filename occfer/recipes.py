@@ -9,6 +9,8 @@ import os
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
+import torch
+
 Tier = Literal["smoke", "laptop", "paper"]
 Method = Literal["plain", "fgw"]
 OptimizerName = Literal["adam", "sgd"]
@@ -174,7 +176,7 @@ BUDGETS: dict[Tier, dict[str, dict[str, Any]]] = {
         "finetune": dict(epochs=8, batch_size=32, learning_rate=1e-3, patience=8),
     },
     "laptop": {
-        "pretrain": dict(epochs=30, learning_rate=1e-3, schedule="cosine", precision="bf16-mixed"),
+        "pretrain": dict(epochs=30, learning_rate=1e-3, schedule="cosine"),
         "finetune": dict(
             epochs=20,
             learning_rate=1e-3,
@@ -182,25 +184,40 @@ BUDGETS: dict[Tier, dict[str, dict[str, Any]]] = {
             decay_from=10,
             decay_every=1,
             decay=0.75,
-            precision="bf16-mixed",
         ),
     },
-    "paper": {
-        "pretrain": dict(precision="bf16-mixed"),
-        "finetune": dict(precision="bf16-mixed"),
-    },
+    "paper": {"pretrain": {}, "finetune": {}},
 }
+
+
+def precision(tier: Tier) -> str:
+    """Fabric's name for the numbers a tier trains in: ``bf16-mixed`` where the machine has them.
+
+    A processor or GPU that has to imitate bfloat16 is slower with it by up to a hundred times, so
+    there, and at the smoke tier, it is ``32-true``.
+    """
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.backends.mkldnn.is_available() and (
+            torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
+    return "bf16-mixed" if native and tier != "smoke" else "32-true"
 
 
 def pretraining(tier: Tier = TIER, **changes) -> PretrainRecipe:
     """The pre-training recipe of a tier, with changes by name."""
-    recipe = PretrainRecipe(network=NETWORKS[_tier(tier)], **BUDGETS[tier]["pretrain"])
+    recipe = PretrainRecipe(
+        network=NETWORKS[_tier(tier)], precision=precision(tier), **BUDGETS[tier]["pretrain"]
+    )
     return replace(recipe, **changes)
 
 
 def finetuning(tier: Tier = TIER, **changes) -> FinetuneRecipe:
     """The fine-tuning recipe of a tier (OCL+Res18+FGW+LGDS), with changes by name."""
-    recipe = FinetuneRecipe(network=NETWORKS[_tier(tier)], **BUDGETS[tier]["finetune"])
+    recipe = FinetuneRecipe(
+        network=NETWORKS[_tier(tier)], precision=precision(tier), **BUDGETS[tier]["finetune"]
+    )
     return replace(recipe, **changes)
 
 

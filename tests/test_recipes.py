@@ -3,9 +3,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import fields, replace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -226,3 +228,32 @@ def test_an_unknown_tier_is_named() -> None:
     found = tier_of("huge")
     assert found.returncode != 0
     assert "OCCFER_TIER must be one of smoke, laptop, paper, got 'huge'." in found.stderr
+
+
+# Precision
+
+
+def seconds_of_a_step(precision: str) -> float:
+    """A convolution of the laptop tier's network, there and back; the fastest of three."""
+    layer = torch.nn.Conv2d(32, 32, 3, padding=1).to(memory_format=torch.channels_last)
+    pixels = torch.rand(32, 32, 24, 24).to(memory_format=torch.channels_last)
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+            layer(pixels).float().sum().backward()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="measures the processor")
+def test_the_laptop_tier_trains_in_numbers_that_the_processor_has() -> None:
+    """Imitated bfloat16 takes tens of times as long; bfloat16 in hardware is no slower."""
+    chosen = pretraining("laptop").precision
+    assert chosen == finetuning("laptop").precision
+    assert seconds_of_a_step(chosen) < 4 * seconds_of_a_step("32-true")
+
+
+def test_the_smoke_tier_is_exact() -> None:
+    """Stored outputs of notebooks are compared, so they may not depend on the processor."""
+    assert {pretraining("smoke").precision, finetuning("smoke").precision} == {"32-true"}
