@@ -121,6 +121,10 @@ def test_the_occluded_control_sees_ocl_s_occlusion_and_nothing_else_changes(row)
     assert occluded.views == replace(plain.views, occlusion=PretrainRecipe().views.occlusion)
 
 
+def test_the_unleaked_control_differs_in_its_faces_and_not_in_its_recipe() -> None:
+    assert table1_row("Res18-scratch-unleaked", seed=2) == table1_row("Res18-scratch", seed=2)
+
+
 def test_the_unattended_control_lacks_attention_and_nothing_else() -> None:
     whole = table1_row("OCL+Res18+FGW+LGDS")
     assert changed(whole, table1_row("OCL+Res18+FGW+LGDS-unattended")) == {"attention"}
@@ -143,8 +147,8 @@ def test_simclr_is_ocl_without_occlusion() -> None:
 def test_rows_from_scratch_or_imagenet_have_no_contrastive_pretraining() -> None:
     without = {row for row in TABLE1_ROWS | CONTROL_ROWS if table1_pretraining(row) is None}
     assert without == {
-        "Res18", "Res18-scratch", "Res18-scratch-long", "Res18-scratch-occluded",
-        "FGW+LGDS-scratch", "DenseNet121-scratch",
+        "Res18", "Res18-scratch", "Res18-scratch-unleaked", "Res18-scratch-long",
+        "Res18-scratch-occluded", "FGW+LGDS-scratch", "DenseNet121-scratch",
     }  # fmt: skip
 
 

@@ -113,7 +113,7 @@ def run_method(
         name,
         as_dict(trained.recipe),
         {
-            "train": splits.train.describe(),
+            "train": splits.training(row).describe(),
             "validation": splits.validation.describe(),
             **roles,
             f"test, {MASK}": conditions[MASK].describe(),

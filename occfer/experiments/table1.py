@@ -35,7 +35,7 @@ RESULTS = Path("book/results")
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits of one data set, and the pool that pre-training may see."""
+    """The three splits of one data set, and the pool: training faces of no held-out split."""
 
     train: FaceSet
     validation: FaceSet
@@ -44,6 +44,10 @@ class Splits:
     @property
     def pool(self) -> FaceSet:
         return drop_leaks(self.train, self.validation, self.test)
+
+    def training(self, row: str) -> FaceSet:
+        """What a row is fine-tuned on: the whole training split, or the pool where unleaked."""
+        return self.pool if row.endswith("-unleaked") else self.train
 
 
 def load_splits(data: str, root: str | Path | None = None) -> Splits:
@@ -96,7 +100,7 @@ def train_row(
     recipe = table1_row(row, tier, seed=seed, **changes)
     encoder = pretrained_encoder(row, splits, data, tier, seed, results, runs)
     folder = runs / EXPERIMENT / record_name(data, tier, row, seed)
-    tuned = finetune(splits.train, splits.validation, recipe, encoder, run=folder)
+    tuned = finetune(splits.training(row), splits.validation, recipe, encoder, run=folder)
     save_model(tuned.model, recipe, folder / "model")
     return recipe, tuned
 
@@ -122,7 +126,7 @@ def run_row(
         name,
         as_dict(recipe),
         {
-            "train": splits.train.describe(),
+            "train": splits.training(row).describe(),
             "validation": splits.validation.describe(),
             "test": splits.test.describe(),
         },

@@ -35,9 +35,9 @@ def test_leaks_are_exactly_the_copied_faces(splits: table1.Splits) -> None:
     assert len(drop_leaks(splits.train, splits.train)) == 0
 
 
-def test_rows_are_recorded_once(
-    splits: table1.Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def run(splits: table1.Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
+    """One epoch of a tiny network; what ``run_row`` takes beside the row."""
     from occfer import recipes
 
     small = recipes.NetworkRecipe(**NETWORK)
@@ -47,13 +47,16 @@ def test_rows_are_recorded_once(
         "finetune": dict(epochs=1, batch_size=16),
     }
     monkeypatch.setitem(recipes.BUDGETS, "smoke", budget)
-    run = dict(
+    return dict(
         splits=splits,
         data="toy",
         tier="smoke",
         results=tmp_path / "results",
         runs=tmp_path / "runs",
     )
+
+
+def test_rows_are_recorded_once(run: dict, splits: table1.Splits, tmp_path: Path) -> None:
     first = table1.run_row("OCL+Res18", **run)
     control = table1.run_row("Res18-scratch", **run)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
@@ -69,3 +72,24 @@ def test_rows_are_recorded_once(
     assert lines["Res18-scratch"].records[0].values == control.values
     assert lines["Res18"].result == "not run"
     assert "McNemar" in table1.compare(lines["OCL+Res18"], lines["Res18-scratch"])
+
+
+def test_the_unleaked_row_never_sees_a_held_out_face(
+    run: dict, splits: table1.Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+    finetune = table1.finetune
+
+    def watched(train, *others, run, **more):
+        seen[run.name] = train
+        return finetune(train, *others, run=run, **more)
+
+    monkeypatch.setattr(table1, "finetune", watched)
+    rows = ("Res18-scratch", "Res18-scratch-unleaked")
+    records = {row: table1.run_row(row, **run) for row in rows}
+    whole, unleaked = (seen[f"toy-smoke-{row}-seed0"] for row in rows)
+    assert whole.ids == splits.train.ids
+    assert set(whole.ids) - set(unleaked.ids) == {"train-5", "train-9"}
+    for row, faces in zip(rows, (whole, unleaked), strict=True):
+        assert records[row].values["data"]["train"] == faces.describe()
+        assert records[row].values["data"]["test"] == splits.test.describe()
