@@ -106,7 +106,8 @@ class Evaluate(Data):
         found = evaluate(load_classifier(self.model), load_faces(self.data, self.split, self.root))
         if self.predictions is not None:
             found.save(self.predictions)
-        print(json.dumps(found.metrics(), indent=1))
+        metrics = found.metrics() | {"calibration_error": found.calibration_error()}
+        print(json.dumps(metrics, indent=1))
 
 
 @dataclass

@@ -15,8 +15,12 @@ from torch import nn
 from occfer.data.faceset import FaceSet
 from occfer.emotions import EMOTIONS
 from occfer.engine.checkpoint import write_atomically
+from occfer.engine.measurements import RESAMPLES, percentile_ends, times_drawn
 from occfer.engine.training import channels_last
 from occfer.views import as_float
+
+BINS = 15
+"""Of confidence, for the calibration error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +85,46 @@ class Predictions:
             "macro_f1": float(each[present].mean()),
             "confusion": confusion.tolist(),
         }
+
+    def calibration_error(self, bins: int = BINS) -> float:
+        """Expected calibration error: how far the network's confidence lies from being right.
+
+        A face's confidence is its largest probability. ``bins`` intervals of equal width, each
+        with its upper end and without its lower, part the faces by it; what is averaged over
+        faces is the distance between accuracy and mean confidence of their bin. In [0, 1]
+        (Guo et al., On calibration of modern neural networks, ICML 2017, eq. 3).
+        """
+        correct = self.correct
+        confidence = self.probabilities.max(axis=1).astype(np.float64)
+        # The inner edges alone: what lies at 0 belongs to the first bin, as Guo's code has it.
+        place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence, side="left")
+        gaps = np.bincount(place, weights=correct - confidence, minlength=bins)
+        return float(np.abs(gaps).sum() / len(correct))
+
+    def bootstrap(
+        self, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+    ) -> dict[str, tuple[float, float]]:
+        """Percentile intervals of the accuracy, the balanced accuracy and the macro F1.
+
+        Faces are drawn with replacement (Efron, 1979). The last two are no means over faces, so
+        that Wilson has no formula for them. As in :meth:`metrics`, a class counts where it is
+        among the true ones. The calibration error is left out: it is a sum of distances, which
+        any resampling makes larger.
+        """
+        classes, correct = len(EMOTIONS), self.correct
+        drawn = times_drawn(len(correct), resamples, seed)
+        cells = np.eye(classes * classes)[self.targets * classes + self.labels]
+        confusion = (drawn @ cells).reshape(-1, classes, classes)
+        hits = np.diagonal(confusion, axis1=1, axis2=2)
+        true, said = confusion.sum(axis=2), confusion.sum(axis=1)
+        present = true > 0
+        scores = {
+            "accuracy": drawn @ correct / len(correct),
+            "balanced_accuracy": np.mean(hits / np.maximum(true, 1), axis=1, where=present),
+            "macro_f1": np.mean(2 * hits / np.maximum(true + said, 1), axis=1, where=present),
+        }
+        ends = percentile_ends(np.stack(list(scores.values()), axis=1), confidence)
+        return dict(zip(scores, zip(*ends.tolist(), strict=True), strict=True))
 
     def save(self, path: str | Path) -> Path:
         """Write ids, targets and probabilities (half precision) to one ``.npz`` file.

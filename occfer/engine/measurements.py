@@ -111,20 +111,40 @@ def bootstrap(
 ) -> tuple[Float[np.ndarray, " measures"], Float[np.ndarray, " measures"]]:
     """Percentile intervals of means, where faces are drawn with replacement (Efron, 1979).
 
-    All measures share the draws. How often each face was drawn is a matrix of counts, so all
-    resampled means are one product. NaNs count as not there.
+    All measures share the draws, and NaNs count as not there.
     """
-    faces = values.shape[1]
-    drawn = np.random.default_rng(seed).integers(0, max(faces, 1), (resamples, faces))
-    rows = np.arange(resamples)[:, None] * faces
-    counts = np.bincount((drawn + rows).ravel(), minlength=resamples * faces)
-    counts = counts.reshape(resamples, faces).astype(np.float64)
+    counts = times_drawn(values.shape[1], resamples, seed)
     known = ~np.isnan(values)
     totals = np.where(known, values, 0).astype(np.float64) @ counts.T
     with np.errstate(invalid="ignore", divide="ignore"):
         means = totals / (known.astype(np.float64) @ counts.T)
-    tail = (1 - confidence) / 2
     ends = np.full((2, len(values)), np.nan)
     some = known.any(axis=1)
-    ends[:, some] = np.nanquantile(means[some], (tail, 1 - tail), axis=1)
+    ends[:, some] = percentile_ends(means[some].T, confidence)
     return ends[0], ends[1]
+
+
+def interval_of_mean(
+    values: Float[np.ndarray, " faces"], confidence: float = 0.95
+) -> tuple[float, float]:
+    """:func:`bootstrap` for one measure."""
+    (low,), (high,) = bootstrap(values[None], confidence)
+    return float(low), float(high)
+
+
+def times_drawn(
+    faces: int, resamples: int = RESAMPLES, seed: int = 0
+) -> Float[np.ndarray, "resamples faces"]:
+    """How often each resample drew each face; with it every resampled sum is one product."""
+    drawn = np.random.default_rng(seed).integers(0, max(faces, 1), (resamples, faces))
+    rows = np.arange(resamples)[:, None] * faces
+    counts = np.bincount((drawn + rows).ravel(), minlength=resamples * faces)
+    return counts.reshape(resamples, faces).astype(np.float64)
+
+
+def percentile_ends(
+    found: Float[np.ndarray, "resamples *measures"], confidence: float
+) -> Float[np.ndarray, "2 *measures"]:
+    """The lower and the upper end that hold ``confidence`` of what the resamples gave."""
+    tail = (1 - confidence) / 2
+    return np.nanquantile(found, (tail, 1 - tail), axis=0)

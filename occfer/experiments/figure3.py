@@ -16,8 +16,9 @@ import torch
 from occfer.baselines import DESCRIPTORS, fit_baseline
 from occfer.data import FaceSet
 from occfer.data.landmarks import add_landmarks
-from occfer.engine.conditions import Conditions, drop
+from occfer.engine.conditions import Conditions, drop, lost, recognised_share
 from occfer.engine.evaluate import Predictions, evaluate
+from occfer.engine.measurements import interval_of_mean
 from occfer.engine.records import Record, environment, make_record
 from occfer.experiments import table1
 from occfer.occlusion.blocks import Fill, block
@@ -175,9 +176,21 @@ class Curve:
         return [100 * each[MASK].accuracy for each in sets if MASK in each]
 
     @property
+    def drop_interval(self) -> tuple[float, float]:
+        """95 % interval of the mean fall over seeds in points, by drawing test faces."""
+        ends = [(_sets(each)["0"], _sets(each)[str(RATIOS[-1])]) for each in self.records]
+        return interval_of_mean(100 * np.mean([lost(*each) for each in ends], axis=0))
+
+    @property
     def area(self) -> list[float]:
         """Of each seed, the mean height of the curve from 0 to 30 %, in per cent (trapezia)."""
-        return (np.trapezoid(self.accuracies, RATIOS, axis=1) / RATIOS[-1]).tolist()
+        return [100 * float(recognised_share(_sets(each), RATIOS).mean()) for each in self.records]
+
+    @property
+    def area_interval(self) -> tuple[float, float]:
+        """95 % interval of the mean area over seeds, by drawing test faces."""
+        shares = [recognised_share(_sets(each), RATIOS) for each in self.records]
+        return interval_of_mean(100 * np.mean(shares, axis=0))
 
 
 def _sets(record: Record) -> Conditions:

@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import auc
 
-from occfer.engine.conditions import Conditions, drop, evaluate_conditions, load_predictions
+from occfer.engine.conditions import (
+    Conditions,
+    drop,
+    evaluate_conditions,
+    load_predictions,
+    lost,
+    recognised_share,
+)
 from occfer.engine.evaluate import Predictions, evaluate
 from occfer.engine.records import Record, make_record
 from occfer.fgw import PlainClassifier
@@ -68,6 +76,22 @@ def test_the_drop_is_told_in_points_and_relative(conditions) -> None:
     assert points == pytest.approx(25)
     assert relative == pytest.approx(1 / 3)
     assert drop(said(1, 1, 1, 1), said(0, 3, 6, 6)) == (-100, 0.0)
+
+
+def test_what_each_face_loses_averages_to_the_drop(conditions) -> None:
+    each = lost(conditions["0"], conditions["30"])
+    assert each.tolist() == [0, 0, 1, 0]
+    assert lost(conditions["30"], conditions["0"]).tolist() == [0, 0, -1, 0]
+    assert 100 * each.mean() == drop(conditions["0"], conditions["30"])[0]
+
+
+def test_recognised_over_part_of_the_range() -> None:
+    """Always, never, up to the second of three shares, and only at the last."""
+    at = {"0": said(0, 1, 6, 1), "10": said(0, 1, 6, 1), "30": said(0, 1, 1, 6)}
+    shares = recognised_share(Conditions({**at, "other": at["0"]}), (0, 10, 30))
+    assert shares.tolist() == pytest.approx([1, 0, 2 / 3, 1 / 3])
+    heights = [each.accuracy for each in at.values()]
+    assert shares.mean() == pytest.approx(auc([0, 10, 30], heights) / 30)
 
 
 def test_other_faces_are_refused() -> None:

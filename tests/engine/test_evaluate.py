@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -68,6 +69,89 @@ def test_a_wider_confidence_is_a_wider_interval() -> None:
     found = made_up(100)
     (low, high), (lower, higher) = found.interval(0.9), found.interval(0.99)
     assert lower < low < found.accuracy < high < higher
+
+
+@given(count=counts, seed=seeds, bins=st.integers(1, 30))
+def test_the_calibration_error_face_by_face(count, seed, bins) -> None:
+    """As Guo et al. write it, with loops: bins ((m − 1) / M, m / M]."""
+    found = made_up(count, seed)
+    error = 0.0
+    for m in range(1, bins + 1):
+        inside = [
+            (float(p.max()), p.argmax() == target)
+            for p, target in zip(found.probabilities, found.targets, strict=True)
+            if (m - 1) / bins < p.max() <= m / bins
+        ]
+        if inside:
+            confidence, right = (sum(each) / len(inside) for each in zip(*inside, strict=True))
+            error += len(inside) / count * abs(right - confidence)
+    assert found.calibration_error(bins) == pytest.approx(error)
+
+
+def test_the_calibration_error_of_known_confidences() -> None:
+    """Two bins. Of four faces at 0.5 or less three are right; the one above is sure and wrong."""
+    probabilities = np.full((5, 7), 0.0, np.float32)
+    probabilities[:, 1] = (0.5, 0.5, 0.25, 0.25, 1.0)
+    probabilities[:2, 0] = probabilities[:2, 2] = 0.25
+    probabilities[2:4, 2:5] = 0.25
+    found = Predictions(tuple("abcde"), np.array([1, 1, 1, 3, 6]), probabilities)
+    assert found.labels.tolist() == [1, 1, 1, 1, 1]
+    assert found.calibration_error(2) == pytest.approx((4 * abs(0.75 - 0.375) + 1) / 5)
+    assert found.calibration_error(1) == pytest.approx(abs(0.6 - 0.5))
+
+
+def test_an_honest_forecaster_has_hardly_any_calibration_error_and_an_overconfident_one_has() -> (
+    None
+):
+    chance = np.random.default_rng(5)
+    probabilities = chance.dirichlet(np.ones(7), 20_000)
+    targets = (probabilities.cumsum(axis=1) < chance.random((20_000, 1))).sum(axis=1)
+    ids = tuple(map(str, range(20_000)))
+    honest = Predictions(ids, targets, probabilities.astype(np.float32))
+    assert honest.calibration_error() < 0.02
+    sharper = probabilities**2 / (probabilities**2).sum(axis=1, keepdims=True)
+    louder = Predictions(ids, targets, sharper.astype(np.float32))
+    assert louder.accuracy == honest.accuracy
+    assert louder.calibration_error() > 0.1
+
+
+def mean_recall(truth: np.ndarray, said: np.ndarray) -> float:
+    return np.mean([(said[truth == label] == label).mean() for label in set(truth.tolist())])
+
+
+def mean_f1(truth: np.ndarray, said: np.ndarray) -> float:
+    return np.mean(
+        [
+            2 * ((said == label) & (truth == label)).sum()
+            / ((said == label).sum() + (truth == label).sum())
+            for label in set(truth.tolist())
+        ]
+    )  # fmt: skip
+
+
+def test_bootstrap_intervals_against_scipy() -> None:
+    """A few faces of some classes, none of another: what a resample leaves out does not count."""
+    found = made_up(150, 7, classes=6)
+    lucky = np.random.default_rng(8).random(150) < 0.5
+    said = np.where(lucky, found.targets, found.labels)
+    found = Predictions.with_labels(found.ids, found.targets, found.probabilities, said)
+    scores = {
+        "accuracy": lambda truth, said: (truth == said).mean(),
+        "balanced_accuracy": mean_recall,
+        "macro_f1": mean_f1,
+    }
+    ours, metrics = found.bootstrap(), found.metrics()
+    assert list(ours) == list(scores)
+    for name, score in scores.items():
+        assert score(found.targets, said) == pytest.approx(metrics[name])
+        theirs = stats.bootstrap(
+            (found.targets, said), score, paired=True, vectorized=False, n_resamples=2000,
+            method="percentile", rng=np.random.default_rng(9),
+        )  # fmt: skip
+        expected = list(theirs.confidence_interval)
+        assert list(ours[name]) == pytest.approx(expected, abs=0.25 * theirs.standard_error), name
+    low, high = found.bootstrap(0.5)["macro_f1"]
+    assert ours["macro_f1"][0] < low < metrics["macro_f1"] < high < ours["macro_f1"][1]
 
 
 @given(count=counts, seed=seeds)
@@ -153,7 +237,13 @@ def test_unlabelled_faces_are_predicted_and_not_scored(toy_faces) -> None:
     faces = replace(toy_faces(4), labels=torch.tensor([0, -1, -1, 3]))
     found = evaluate(Averager(), faces)
     assert found.probabilities.shape == (4, 7)
-    for score in (lambda: found.accuracy, found.interval, found.metrics):
+    for score in (
+        lambda: found.accuracy,
+        found.interval,
+        found.metrics,
+        found.bootstrap,
+        found.calibration_error,
+    ):
         with pytest.raises(ValueError, match="of 4 faces 2 have none; choose some with"):
             score()
 
