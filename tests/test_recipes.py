@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from occfer import recipes
 from occfer.recipes import (
     CONTROL_ROWS,
+    MOBILENET_ROWS,
+    ROWS,
     TABLE1_ROWS,
     FinetuneRecipe,
     NetworkRecipe,
@@ -137,6 +139,20 @@ def test_densenet_is_trained_as_resnet_is(tier) -> None:
     assert densenet.network == replace(resnet.network, backbone="densenet121")
 
 
+@pytest.mark.parametrize("tier", TIERS)
+def test_mobilenet_goes_through_table_1_with_nothing_else_changed(tier) -> None:
+    pairs = {row: row.replace("Res18", "MobileNetV2") for row in (*TABLE1_ROWS, "Res18-scratch")}
+    assert list(pairs.values()) == list(MOBILENET_ROWS)
+    for res18, mobilenet in pairs.items():
+        assert changed(table1_row(res18, tier), table1_row(mobilenet, tier)) == {"network"}
+        network = table1_row(mobilenet, tier).network
+        # ImageNet's weights fit the published network only.
+        assert network == NetworkRecipe("mobilenet_v2", size=recipes.NETWORKS[tier].size)
+        pretrain = table1_pretraining(mobilenet, tier)
+        assert (pretrain is None) == (table1_pretraining(res18, tier) is None)
+        assert pretrain is None or pretrain == pretraining(tier, network=network)
+
+
 def test_simclr_is_ocl_without_occlusion() -> None:
     ocl, simclr = (table1_pretraining(f"{kind}+Res18", seed=3) for kind in ("OCL", "SimCLR"))
     assert ocl == pretraining(seed=3)
@@ -145,10 +161,11 @@ def test_simclr_is_ocl_without_occlusion() -> None:
 
 
 def test_rows_from_scratch_or_imagenet_have_no_contrastive_pretraining() -> None:
-    without = {row for row in TABLE1_ROWS | CONTROL_ROWS if table1_pretraining(row) is None}
+    without = {row for row in ROWS if table1_pretraining(row) is None}
     assert without == {
         "Res18", "Res18-scratch", "Res18-scratch-unleaked", "Res18-scratch-long",
-        "Res18-scratch-occluded", "FGW+LGDS-scratch", "DenseNet121-scratch",
+        "Res18-scratch-occluded", "FGW+LGDS-scratch", "DenseNet121-scratch", "MobileNetV2",
+        "MobileNetV2-scratch",
     }  # fmt: skip
 
 

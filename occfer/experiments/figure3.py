@@ -24,7 +24,7 @@ from occfer.experiments import table1
 from occfer.occlusion.blocks import Fill, block
 from occfer.occlusion.testsets import occluded
 from occfer.recipes import (
-    CONTROL_ROWS,
+    ROWS,
     TABLE1_ROWS,
     TIER,
     Recipe,
@@ -198,9 +198,9 @@ def _sets(record: Record) -> Conditions:
 
 
 def curves(results: Path, data: str, tier: Tier) -> list[Curve]:
-    """Every recorded method: descriptors, then the order of Table 1 and its controls."""
+    """Every recorded method: descriptors, then the order of Table 1."""
     found = [
         Curve(row, table1.recorded(results, data, tier, row, EXPERIMENT))
-        for row in (*DESCRIPTORS, *TABLE1_ROWS, *CONTROL_ROWS)
+        for row in (*DESCRIPTORS, *ROWS)
     ]
     return [curve for curve in found if curve.records]

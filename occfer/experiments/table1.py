@@ -19,7 +19,7 @@ from occfer.engine.records import Record, environment, make_record
 from occfer.experiments import paper
 from occfer.ocl import Encoder
 from occfer.recipes import (
-    CONTROL_ROWS,
+    ROWS,
     TABLE1_ROWS,
     TIER,
     FinetuneRecipe,
@@ -60,6 +60,12 @@ def record_name(data: str, tier: Tier, row: str, seed: int) -> str:
     return f"{Path(data).name}-{tier}-{row}-seed{seed}"
 
 
+def encoder_name(row: str) -> str:
+    """What the encoder of a row is called, such as ``OCL`` or ``OCL-MobileNetV2``."""
+    kind, network = row.split("+")[:2]
+    return kind if network.startswith("Res18") else f"{kind}-{network}"
+
+
 def pretrained_encoder(
     row: str, splits: Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path
 ) -> Encoder | None:
@@ -67,7 +73,7 @@ def pretrained_encoder(
     recipe = table1_pretraining(row, tier, seed=seed)
     if recipe is None:
         return None
-    folder = runs / EXPERIMENT / record_name(data, tier, row.split("+")[0], seed)
+    folder = runs / EXPERIMENT / record_name(data, tier, encoder_name(row), seed)
     if (folder / "model" / "model.json").exists():
         return load_encoder(folder / "model")
     pool = splits.pool
@@ -194,10 +200,10 @@ def recorded(
 
 
 def lines(results: Path, data: str, tier: Tier) -> list[Line]:
-    """The table as recorded: the paper's four rows, then the controls."""
+    """The table as recorded: the paper's four rows, the controls, then MobileNetV2."""
     return [
         Line(row, paper.TABLE1.get(row, {}).get(data), recorded(results, data, tier, row))
-        for row in (*TABLE1_ROWS, *CONTROL_ROWS)
+        for row in ROWS
     ]
 
 

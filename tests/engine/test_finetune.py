@@ -9,7 +9,7 @@ from occfer.engine.evaluate import evaluate
 from occfer.engine.finetune import build_classifier, build_loss, finetune, fingerprint, watch
 from occfer.engine.pretrain import build_encoder
 from occfer.fgw import FGWOutput, PlainOutput
-from occfer.recipes import CONTROL_ROWS, TABLE1_ROWS, table1_row
+from occfer.recipes import ROWS, table1_row
 
 
 def same(a, b) -> bool:
@@ -99,7 +99,7 @@ def test_a_fingerprint_names_weights(ocl_recipe) -> None:
     assert fingerprint(encoder) != fingerprint(build_encoder(ocl_recipe(seed=1)))
 
 
-@pytest.mark.parametrize("row", [*TABLE1_ROWS, *CONTROL_ROWS])
+@pytest.mark.parametrize("row", ROWS)
 def test_every_row_of_table_1_is_a_network_with_a_loss(row, pictures) -> None:
     recipe = replace(table1_row(row, "smoke"), pretrained=False)
     model, loss = build_classifier(recipe), build_loss(recipe)

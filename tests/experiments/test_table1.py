@@ -8,7 +8,9 @@ import torch
 
 from occfer.data import FaceSet
 from occfer.data.duplicates import drop_leaks, occurs_in
+from occfer.engine.finetune import build_classifier
 from occfer.experiments import table1
+from occfer.recipes import table1_row
 
 NETWORK = dict(width=4, stem="small", size=24)
 
@@ -93,3 +95,38 @@ def test_the_unleaked_row_never_sees_a_held_out_face(
     for row, faces in zip(rows, (whole, unleaked), strict=True):
         assert records[row].values["data"]["train"] == faces.describe()
         assert records[row].values["data"]["test"] == splits.test.describe()
+
+
+@pytest.mark.parametrize(
+    ("row", "encoder"),
+    [
+        ("OCL+Res18", "OCL"),
+        ("OCL+Res18+FGW+LGDS", "OCL"),
+        ("OCL+Res18-occluded", "OCL"),
+        ("SimCLR+Res18", "SimCLR"),
+        ("OCL+MobileNetV2", "OCL-MobileNetV2"),
+        ("OCL+MobileNetV2+FGW", "OCL-MobileNetV2"),
+    ],
+)
+def test_rows_share_the_encoder_of_their_backbone(row: str, encoder: str) -> None:
+    assert table1.encoder_name(row) == encoder
+
+
+def test_the_mobilenet_row_starts_from_imagenet_and_its_ocl_row_from_nothing(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = shared_data / "weights" / "mobilenet_v2-b0353104.pth"
+    if not file.is_file():
+        pytest.skip(f"needs weights/{file.name} beside the data sets")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = tmp_path / "hub" / "checkpoints" / file.name
+    place.parent.mkdir(parents=True)
+    place.symlink_to(file)
+    published = torch.load(file, weights_only=True)["features.0.0.weight"]
+    first = {
+        row: next(build_classifier(table1_row(row, "laptop")).parameters())
+        for row in ("MobileNetV2", "OCL+MobileNetV2", "MobileNetV2-scratch")
+    }
+    assert torch.equal(first["MobileNetV2"], published)
+    assert torch.equal(first["OCL+MobileNetV2"], first["MobileNetV2-scratch"])
+    assert not torch.equal(first["MobileNetV2-scratch"], published)
