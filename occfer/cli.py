@@ -23,11 +23,11 @@ from occfer.engine.models import load_classifier, load_encoder, save_model
 from occfer.engine.predict import predict
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import make_record
-from occfer.experiments import datacard, figure3, table1
+from occfer.experiments import datacard, figure3, figure4, table1
 from occfer.occlusion import testsets
 
 Split = Literal["train", "val", "test"]
-EXPERIMENTS = {"table1": table1, "figure3": figure3, "datacard": datacard}
+EXPERIMENTS = {"table1": table1, "figure3": figure3, "figure4": figure4, "datacard": datacard}
 
 
 @dataclass
@@ -129,7 +129,7 @@ class Predict:
 class Reproduce(Data):
     """Run what is still missing of an experiment, seed after seed, and record it."""
 
-    experiment: tyro.conf.Positional[Literal["table1", "figure3", "datacard"]] = "table1"
+    experiment: tyro.conf.Positional[Literal["table1", "figure3", "figure4", "datacard"]] = "table1"
     tier: recipes.Tier = recipes.TIER
     seeds: int = 1
     rows: tuple[str, ...] | None = None
@@ -150,11 +150,9 @@ class Reproduce(Data):
             **chosen,
         )
         for record in records:
-            several = record.metrics if "accuracy" not in record.metrics else {"": record.metrics}
-            for condition, metrics in several.items():
-                low, high = metrics["accuracy_interval_95"]
-                name = f"{record.name} {condition}".strip()
-                print(f"{name}\t{metrics['accuracy']:.4f}\t[{low:.4f}, {high:.4f}]")
+            for what, value, (low, high) in record.results():
+                name = f"{record.name} {what}".strip()
+                print(f"{name}\t{value:.4f}\t[{low:.4f}, {high:.4f}]")
 
 
 @dataclass

@@ -120,7 +120,9 @@ def test_evaluation_scores_the_split_that_was_asked_for(place, classifier) -> No
     predictions = Predictions.load(place / "said.npz")
     assert len(predictions.ids) == metrics["count"] == 18
     assert all(name.startswith("test/") for name in predictions.ids)
+    calibration = metrics.pop("calibration_error")
     assert metrics == predictions.metrics()
+    assert calibration == pytest.approx(predictions.calibration_error(), abs=2e-3)
     assert metrics["accuracy"] >= 0.95
 
 

@@ -96,7 +96,7 @@ class Predictions:
         """
         correct = self.correct
         confidence = self.probabilities.max(axis=1).astype(np.float64)
-        # The inner edges alone: what lies at 0 belongs to the first bin, as Guo's code has it.
+        # The inner edges alone, so that no face falls beside the bins.
         place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence, side="left")
         gaps = np.bincount(place, weights=correct - confidence, minlength=bins)
         return float(np.abs(gaps).sum() / len(correct))

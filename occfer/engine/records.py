@@ -10,7 +10,7 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -42,6 +42,20 @@ class Record:
     @property
     def metrics(self) -> dict[str, Any]:
         return self.values["metrics"]
+
+    def results(self) -> Iterator[tuple[str, float, tuple[float, float]]]:
+        """What came out, one by one: its name, the value, and the ends of its 95 % interval.
+
+        Accuracies by condition (``""`` where there is one alone), or the mean of each measure.
+        """
+        several = {"": self.metrics} if "accuracy" in self.metrics else self.metrics
+        for condition, found in several.items():
+            if "accuracy" in found:
+                yield condition, found["accuracy"], tuple(found["accuracy_interval_95"])
+                continue
+            for name, each in found.items():
+                if each["count"]:
+                    yield f"{condition} {name}", each["mean"], tuple(each["interval_95"])
 
     def save(self, folder: str | Path) -> Path:
         """Write ``<folder>/<experiment>/<name>.json`` and ``<name>.npz`` beside it."""

@@ -44,10 +44,14 @@ MASK = "surgical_mask"
 
 
 def cover(faces: FaceSet, ratio: float, seed: int = COVER_SEED, fill: Fill = "noise") -> FaceSet:
-    """The same faces with one random block over ``ratio`` of each; labels and ids stay."""
+    """The same faces with one random block over ``ratio`` of each; labels and ids stay.
+
+    As with :func:`occfer.occlusion.testsets.occluded`, ``extras["covered"]`` is the exact mask.
+    """
     generator = torch.Generator().manual_seed(seed)
-    images, _ = block(as_float(faces.images), ratio, fill, generator)
-    return replace(faces, images=images.mul(255).round().byte())
+    images, covered = block(as_float(faces.images), ratio, fill, generator)
+    extras = {**faces.extras, "covered": covered}
+    return replace(faces, images=images.mul(255).round().byte(), extras=extras)
 
 
 def covered_sets(faces: FaceSet, seed: int = COVER_SEED) -> dict[str, FaceSet]:

@@ -31,6 +31,10 @@ def test_each_condition_covers_its_share(synthfer_test) -> None:
         # White noise may equal what it covers in all three channels, but hardly ever does.
         assert (found <= pixels).all()
         assert (found >= pixels - 1).all()
+        if percent != "0":
+            changed = (faces.images != covered.images).any(dim=1)
+            assert not (changed & ~covered.extras["covered"]).any()
+            assert (covered.extras["covered"].sum(dim=(1, 2)) == pixels).all()
 
 
 def test_pixels_are_the_same_every_time_and_differ_by_seed(synthfer_test) -> None:

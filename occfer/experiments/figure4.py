@@ -1,0 +1,275 @@
+"""Figure 4 (§3.6): where a network looks as more and more of the face is covered.
+
+The paper shows pictures of it. Here every test face is measured, under the covered pixels of Figure
+3: how much of the saliency lies on the occluder, of which the exact mask is known, and how much on
+each part of the face; and, by deletion and insertion, whether the network needs what the map marks.
+Two maps that know nothing of the network stand beside its own.
+"""
+
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Generator, Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
+from tqdm.auto import tqdm
+
+from occfer.data import FaceSet
+from occfer.data.landmarks import add_landmarks
+from occfer.emotions import EMOTIONS
+from occfer.engine.measurements import Measurements
+from occfer.engine.records import Record, environment, make_record
+from occfer.experiments import table1
+from occfer.experiments.figure3 import COVER_SEED, MASK, covered_sets, masked
+from occfer.fgw import FGW
+from occfer.randomness import generator_for
+from occfer.recipes import TIER, Tier, as_dict
+from occfer.saliency import (
+    PARTS,
+    area,
+    attention_map,
+    centred_map,
+    deletion,
+    grad_cam,
+    insertion,
+    occluder_ratio,
+    part_masks,
+    part_shares,
+    random_map,
+)
+from occfer.views import as_float
+
+EXPERIMENT = "figure4"
+METHODS = (
+    "OCL+Res18+FGW+LGDS",
+    "OCL+Res18+FGW",
+    "OCL+Res18+FGW+LGDS-unattended",
+    "OCL+Res18",
+    "Res18-scratch",
+)
+"""The whole method, without LGDS, without attention, without regions, and without anything."""
+MAPS = ("attention", "Grad-CAM", "chance", "middle")
+"""What a network shows of itself, and two controls: by chance, and a Gaussian in the middle."""
+CURVED = ("0", "30", MASK)
+"""The conditions under which deletion and insertion are measured: they cost most of the time."""
+CURVED_FACES = 30
+"""Of each expression, the first ones of the test split; their curves are measured."""
+SHOWN_SIDE = 28
+"""Side in pixels of the maps that are kept to be shown, of the first face of each expression."""
+BATCH = 50
+
+
+def run_method(
+    row: str,
+    splits: table1.Splits,
+    data: str,
+    tier: Tier = TIER,
+    seed: int = 0,
+    results: Path = table1.RESULTS,
+    runs: Path = Path("runs"),
+    **changes,
+) -> Record:
+    """Look into one network under every condition; skip it where recorded.
+
+    Its network is the one of Table 1: read from ``runs`` where it is finished, else trained.
+    """
+    name = table1.record_name(data, tier, row, seed)
+    path = results / EXPERIMENT / f"{name}.json"
+    if path.exists():
+        return Record.load(path)
+    recipe, tuned = table1.train_row(row, splits, data, tier, seed, results, runs, **changes)
+    conditions = covered_faces(splits.test)
+    record = make_record(
+        EXPERIMENT,
+        name,
+        as_dict(recipe),
+        {
+            "train": splits.train.describe(),
+            "validation": splits.validation.describe(),
+            **{f"test, {_words(each)}": faces.describe() for each, faces in conditions.items()},
+        },
+        tuned.history,
+        tuned.seconds,
+        look_inside(tuned.model, conditions),
+        tier=tier,
+        row=row,
+        cover_seed=COVER_SEED,
+        best_epoch=tuned.best_epoch,
+    )
+    record.save(results)
+    return record
+
+
+def reproduce(
+    data: str = "synthfer",
+    tier: Tier = TIER,
+    seeds: int = 1,
+    rows: tuple[str, ...] = METHODS,
+    root: Path | None = None,
+    results: Path = table1.RESULTS,
+    runs: Path = Path("runs"),
+) -> list[Record]:
+    """All methods of one seed before the next seed; what is recorded already is not run again."""
+    environment()
+    splits = table1.load_splits(data, root)
+    return [
+        run_method(row, splits, data, tier, seed, results, runs)
+        for seed in range(seeds)
+        for row in rows
+    ]
+
+
+def covered_faces(faces: FaceSet) -> dict[str, FaceSet]:
+    """The conditions of Figure 3, each with its exact mask in ``extras["covered"]``.
+
+    Points that a set lacks are found by MTCNN.
+    """
+    located = faces if faces.landmarks is not None else add_landmarks(faces)
+    nothing = torch.zeros(len(faces), *faces.size, dtype=torch.bool, device=faces.device)
+    whole = replace(located, extras={**located.extras, "covered": nothing})
+    return {**covered_sets(whole), MASK: masked(whole)}
+
+
+def look_inside(model: nn.Module, conditions: dict[str, FaceSet]) -> Measurements:
+    """Everything that is measured of each face, by condition; see :func:`measure`.
+
+    The pictures that are kept are, by ``condition map``, the maps of the first face of each
+    expression, uint8 [7, 28, 28] and each stretched to its own largest value; ``shown``, the
+    numbers of those faces; and by ``map deletion`` and ``map insertion`` the curves of the
+    uncovered faces that have some.
+    """
+    first = next(iter(conditions.values()))
+    shown, curved = (first_of_each(first.labels, count) for count in (1, CURVED_FACES))
+    values, pictures = {}, {"shown": shown.numpy()}
+    bar = tqdm(total=len(first) * len(conditions), desc="looking inside", unit="face")
+    for place, (condition, faces) in enumerate(conditions.items()):
+        values[condition], curves, maps = measure(
+            model, faces, place, curved if condition in CURVED else curved[:0], shown, bar
+        )
+        pictures |= {f"{condition} {name}": each for name, each in maps.items()}
+        if condition == "0":
+            pictures |= curves
+    bar.close()
+    return Measurements(tuple(first.ids), first.labels.cpu().numpy(), values, pictures)
+
+
+def measure(
+    model: nn.Module,
+    faces: FaceSet,
+    place: int,
+    curved: Int64[Tensor, " some"],
+    shown: Int64[Tensor, " few"],
+    bar: tqdm,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What one network makes of the faces of one condition.
+
+    Args:
+        place: of the condition among all; chance is drawn from it.
+        curved, shown: numbers of the faces whose curves are measured, and whose maps are kept.
+
+    Returns:
+        Values [N] by name: ``covered``, the occluder's share of the picture; ``correct``; and of
+        each map ``on occluder`` (share of its sum), ``ratio`` (that divided by ``covered``), the
+        share on each of ``PARTS``, and the areas under ``deletion`` and ``insertion``.
+        Curves [some, points] by name, and maps [few, 28, 28] by name.
+    """
+    device = next(model.parameters()).device
+    values, curves, kept = defaultdict(list), defaultdict(list), defaultdict(list)
+    for start in range(0, len(faces), BATCH):
+        some = faces[start : start + BATCH].to(device)
+        here, few = (
+            each[(each >= start) & (each < start + BATCH)] - start for each in (curved, shown)
+        )
+        images, covered = as_float(some.images), some.extras["covered"]
+        generator = generator_for(COVER_SEED, place, start)
+        classes = _said(model, images)
+        values["covered"].append(covered.float().mean(dim=(1, 2)))
+        values["correct"].append((classes == some.labels).float())
+        parts = part_masks(some.landmarks, *some.size)
+        for name, saliency in saliency_maps(model, images, classes, generator).items():
+            for measure_name, each in lies(saliency, covered, parts).items():
+                values[f"{name} {measure_name}"].append(each)
+            for way in (deletion, insertion):
+                areas = torch.full((len(some),), torch.nan)
+                if len(here):
+                    found = way(model, images[here], saliency[here], classes[here], generator)
+                    areas[here] = area(found).cpu()
+                    curves[f"{name} {way.__name__}"].append(found)
+                values[f"{name} {way.__name__}"].append(areas)
+            kept[name].append(as_bytes(saliency[few]))
+        bar.update(len(some))
+    return tuple(_joined(each) for each in (values, curves, kept))
+
+
+def saliency_maps(
+    model: nn.Module,
+    images: Float[Tensor, "batch colours height width"],
+    classes: Int64[Tensor, " batch"],
+    generator: Generator,
+) -> dict[str, Float[Tensor, "batch height width"]]:
+    """Every map of :data:`MAPS` that the network has; attention is FGW's alone, where it learns."""
+    like = images[:, 0]
+    found = {}
+    if isinstance(model, FGW) and any(True for _ in model.attention.parameters()):
+        found["attention"] = attention_map(model, images)
+    return found | {
+        "Grad-CAM": grad_cam(model, images, classes),
+        "chance": random_map(like, generator),
+        "middle": centred_map(like),
+    }
+
+
+def lies(
+    saliency: Float[Tensor, "batch height width"],
+    covered: Bool[Tensor, "batch height width"],
+    parts: Bool[Tensor, "batch parts height width"],
+) -> dict[str, Float[Tensor, " batch"]]:
+    """Where the saliency of each face lies: on the occluder, and on each part of the face."""
+    ratio = occluder_ratio(saliency, covered)
+    shares = part_shares(saliency, parts)
+    return {
+        "ratio": ratio,
+        "on occluder": ratio * covered.float().mean(dim=(1, 2)),
+        **dict(zip(PARTS, shares.unbind(dim=1), strict=True)),
+    }
+
+
+def first_of_each(labels: Int64[Tensor, " faces"], count: int) -> Int64[Tensor, " chosen"]:
+    """The numbers of the first ``count`` faces of each expression, rising."""
+    each = [(labels.cpu() == label).nonzero()[:count, 0] for label in range(len(EMOTIONS))]
+    return torch.cat(each).sort().values
+
+
+def as_bytes(saliency: Float[Tensor, "batch height width"]) -> Tensor:
+    """Maps small enough to be kept: averaged over squares, the largest value of each 255."""
+    small = adaptive_avg_pool2d(saliency, SHOWN_SIDE)
+    peak = small.amax(dim=(1, 2), keepdim=True)
+    return (small / peak.clamp(min=torch.finfo(small.dtype).tiny) * 255).round().byte()
+
+
+@torch.no_grad()
+def _said(model: nn.Module, images: Tensor) -> Tensor:
+    training = model.training
+    classes = model.eval()(images).logits.argmax(dim=1)
+    model.train(training)
+    return classes
+
+
+def _joined(by_name: dict[str, list[Tensor]]) -> dict[str, np.ndarray]:
+    joined = {name: torch.cat(each).cpu() for name, each in by_name.items()}
+    return {
+        name: each.half().numpy() if each.is_floating_point() else each.numpy()
+        for name, each in joined.items()
+    }
+
+
+def _words(condition: str) -> str:
+    return condition if condition == MASK else f"{condition} %"
+
+
+def recorded(results: Path, data: str, tier: Tier) -> dict[str, tuple[Record, ...]]:
+    """Every recorded seed of every method, in the order of :data:`METHODS`; empty where not run."""
+    return {row: table1.recorded(results, data, tier, row, EXPERIMENT) for row in METHODS}

@@ -1,0 +1,161 @@
+"""Figure 4: what is measured of a network on covered faces, checked on maps that are known."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import max_pool2d
+
+from occfer import FGW, PlainClassifier, recipes
+from occfer.experiments import figure3, figure4, table1
+from occfer.randomness import generator_for, seeded_modules
+from occfer.recipes import NetworkRecipe
+from occfer.saliency import PARTS, attention_map, occluder_ratio, part_masks
+
+SMALL = dict(width=4, stem="small", size=24)
+
+
+@pytest.fixture(scope="module")
+def conditions(synthfer_test) -> dict:
+    return figure4.covered_faces(synthfer_test[::25])
+
+
+@pytest.fixture(scope="module")
+def looked(conditions):
+    with seeded_modules(0):
+        model = FGW(**SMALL).eval()
+    chosen = {name: conditions[name] for name in ("0", "20", "30", figure3.MASK)}
+    return model, chosen, figure4.look_inside(model, chosen)
+
+
+def test_masks_are_exact(conditions, synthfer_test) -> None:
+    """A block covers its share and leaves all else; beyond a worn mask there is but its shadow.
+
+    The outermost pixels of a worn mask are covered in part: it begins within one of them.
+    """
+    whole = synthfer_test[::25].images
+    for name, faces in conditions.items():
+        covered = faces.extras["covered"]
+        if name == figure3.MASK:
+            assert ((covered.sum(dim=(1, 2)) > 200) & (covered.sum(dim=(1, 2)) < 1000)).all()
+            assert (faces.images != whole).any(dim=1)[covered].float().mean() > 0.99
+            beyond = ~max_pool2d(covered.float(), 3, stride=1, padding=1).bool()
+            assert (faces.images <= whole).all(dim=1)[beyond].all()
+        else:
+            assert (covered.sum(dim=(1, 2)) == round(int(name) / 100 * 48 * 48)).all()
+            assert not ((faces.images != whole).any(dim=1) & ~covered).any()
+    expected = figure3.covered_sets(synthfer_test[::25])["15"]
+    assert conditions["15"].sha256 == expected.sha256
+
+
+def test_saliency_by_chance_lies_on_the_occluder_as_often_as_on_anything_else(looked) -> None:
+    _, _, found = looked
+    for condition in ("20", "30", figure3.MASK):
+        values = found.values[condition]
+        assert np.mean(values["chance ratio"], dtype=float) == pytest.approx(1, abs=0.03)
+        product = values["attention ratio"].astype(float) * values["covered"]
+        np.testing.assert_allclose(values["attention on occluder"], product, atol=2e-3)
+    assert np.isnan(found.values["0"]["attention ratio"]).all()
+    assert found.values["30"]["covered"] == pytest.approx(0.3, abs=1e-3)
+    # A mask lies in the middle of a face, where a Gaussian has most of its mass.
+    assert np.mean(found.values[figure3.MASK]["middle ratio"], dtype=float) > 1.1
+
+
+def test_each_face_has_its_own_values_whatever_its_batch(looked) -> None:
+    model, conditions, found = looked
+    faces = conditions["30"][17:18]
+    saliency = attention_map(model, faces.images / 255)
+    ratio = occluder_ratio(saliency, faces.extras["covered"])
+    assert found.values["30"]["attention ratio"][17] == pytest.approx(ratio.item(), abs=1e-3)
+    mouth = part_masks(faces.landmarks, 48, 48)[0, PARTS.index("mouth")]
+    share = (saliency[0] * mouth).sum() / saliency.sum()
+    assert found.values["30"]["attention mouth"][17] == pytest.approx(share.item(), abs=1e-3)
+
+
+def test_shares_of_the_parts_sum_to_one(looked) -> None:
+    _, _, found = looked
+    for name in figure4.MAPS:
+        parts = [found.values["0"][f"{name} {part}"].astype(float) for part in PARTS]
+        total = np.sum(parts, axis=0)
+        np.testing.assert_allclose(total[~np.isnan(total)], 1, atol=3e-3)
+
+
+def test_curves_are_kept_and_their_areas_follow_from_them(looked, conditions) -> None:
+    _, _, found = looked
+    labels = conditions["0"].labels
+    chosen = figure4.first_of_each(labels, figure4.CURVED_FACES).tolist()
+    for way in ("deletion", "insertion"):
+        curves = found.pictures[f"attention {way}"].astype(float)
+        areas = found.values["0"][f"attention {way}"].astype(float)
+        assert len(curves) == len(chosen)
+        np.testing.assert_allclose(np.trapezoid(curves, dx=0.1), areas[chosen], atol=2e-3)
+        assert np.isnan(found.values["20"][f"attention {way}"]).all()
+    whole, empty = curves[:, -1], found.pictures["attention deletion"][:, 0]
+    np.testing.assert_allclose(whole, empty.astype(float), atol=2e-3)
+
+
+def test_the_first_faces_of_each_expression(conditions) -> None:
+    labels = torch.tensor([3, 3, 0, 3, 6, 0, 0])
+    assert figure4.first_of_each(labels, 2).tolist() == [0, 1, 2, 4, 5]
+
+
+def test_maps_that_are_shown_keep_their_form() -> None:
+    rows = (
+        torch.arange(56.0)[None, :, None].expand(2, 56, 56)
+        * torch.tensor([1.0, 9.0])[:, None, None]
+    )
+    found = figure4.as_bytes(rows)
+    assert found.shape == (2, 28, 28)
+    assert torch.equal(found[0], found[1])
+    assert found[0, -1].unique().tolist() == [255]
+    assert found[0, 0].unique().tolist() == [round(255 * 0.5 / 54.5)]
+    assert (figure4.as_bytes(torch.zeros(1, 56, 56)) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "own"),
+    [
+        (FGW, {}, ["attention", "Grad-CAM"]),
+        (FGW, dict(attention="none"), ["Grad-CAM"]),
+        (PlainClassifier, {}, ["Grad-CAM"]),
+    ],
+)
+def test_a_network_without_attention_shows_none(kind, options, own, pictures) -> None:
+    with seeded_modules(0):
+        model = kind(**SMALL, **options).eval()
+    images, classes = pictures(2, 3, 48, 48), torch.tensor([1, 4])
+    found = figure4.saliency_maps(model, images, classes, generator_for(0))
+    assert list(found) == [*own, "chance", "middle"]
+    assert all(each.shape == (2, 48, 48) for each in found.values())
+
+
+def test_methods_are_looked_into_once(
+    synthfer_test, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(recipes.NETWORKS, "smoke", NetworkRecipe(**SMALL))
+    budget = {"pretrain": dict(epochs=1), "finetune": dict(epochs=1, batch_size=32)}
+    monkeypatch.setitem(recipes.BUDGETS, "smoke", budget)
+    faces = synthfer_test[:56]
+    splits = table1.Splits(faces, replace(faces[:14], split="val"), faces[14:42])
+    run = dict(splits=splits, data="toy", tier="smoke", results=tmp_path, runs=tmp_path / "runs")
+    first = figure4.run_method("Res18-scratch", **run)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    again = figure4.run_method("Res18-scratch", **run)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == written
+    assert again.values == first.values
+    assert again.predictions.metrics() == first.metrics
+
+    # The same network on the same covered pixels as in Figure 3.
+    scored = figure3.run_method("Res18-scratch", **run)
+    for condition, predictions in scored.predictions.items():
+        assert first.metrics[condition]["correct"]["mean"] == pytest.approx(
+            predictions.accuracy, abs=1e-5
+        )
+        role = f"test, {condition}" if condition == figure3.MASK else f"test, {condition} %"
+        assert first.values["data"][role]["sha256"] == scored.values["data"][role]["sha256"]
+    assert figure4.recorded(tmp_path, "toy", "smoke")["Res18-scratch"][0].values == first.values
+    told = {name: value for name, value, _ in first.results()}
+    assert told["30 correct"] == first.metrics["30"]["correct"]["mean"]
+    assert "0 Grad-CAM ratio" not in told
