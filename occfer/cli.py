@@ -15,8 +15,9 @@ import tyro
 
 from occfer import recipes
 from occfer.data import crawl, load_faces
+from occfer.data.cluster import OnRay
 from occfer.data.duplicates import drop_leaks
-from occfer.data.extract import Choice, extract
+from occfer.data.extract import Choice, extract, one_by_one
 from occfer.engine.evaluate import evaluate
 from occfer.engine.finetune import finetune
 from occfer.engine.models import load_classifier, load_encoder, save_model
@@ -207,14 +208,19 @@ class Align:
     """Find the faces on a folder of pictures, and align them; goes on where it was stopped."""
 
     folder: tyro.conf.Positional[Path]
-    """Pictures, in folders of any depth, such as a crawl's."""
+    """Pictures, in folders of any depth, such as a crawl's; or shards of img2dataset."""
     out: Path = Path("aligned")
     """The faces in OUT/faces; what was not taken, and why, in OUT/rejected.tsv."""
     choice: Choice = field(default_factory=Choice)
     device: str = "cpu"
+    engine: Literal["local", "ray"] = "local"
+    """In this process, or on a Ray cluster: the one at $RAY_ADDRESS, or one started here."""
+    workers: int | None = None
+    """Of Ray, each with a core, or a GPU of its own; as many as there are where left out."""
 
     def run(self) -> None:
-        faces = extract(self.folder, self.out, self.choice, self.device)
+        engine = OnRay(self.workers) if self.engine == "ray" else one_by_one
+        faces = extract(self.folder, self.out, self.choice, self.device, engine=engine)
         print(f"{len(faces)} faces: {self.out / 'faces'}")
 
 

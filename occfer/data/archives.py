@@ -76,8 +76,24 @@ def read_files(archive: str | Path, limits: Limits | None = None) -> Iterator[tu
     Raises:
         BadArchive: as ``extract``; files before the offending one have then been given.
     """
-    for path, chunks in _files(Path(archive), limits or Limits()):
+    for path, chunks in stream_files(archive, limits):
         yield path, b"".join(chunks)
+
+
+def stream_files(
+    archive: str | Path, limits: Limits | None = None
+) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """As ``read_files``, each file's content in pieces of at most ``CHUNK`` bytes.
+
+    A file's pieces are there until the next file is asked for; they need not all be taken.
+    """
+    archive = Path(archive)
+    if not archive.is_file():
+        raise FileNotFoundError(f"There is no archive {archive}; check the path.")
+    walk = _zip_files if _begins(archive, b"PK") else _tar_files
+    with _blame(archive):
+        for path, file in walk(archive, _Meter(archive, limits or Limits())):
+            yield path, _chunks(file, archive)
 
 
 def extract(archive: str | Path, folder: str | Path, limits: Limits | None = None) -> Path:
@@ -100,7 +116,7 @@ def extract(archive: str | Path, folder: str | Path, limits: Limits | None = Non
     unfinished = folder.with_name(f".{folder.name}.{uuid4().hex}")
     try:
         unfinished.mkdir()
-        for path, chunks in _files(Path(archive), limits or Limits()):
+        for path, chunks in stream_files(archive, limits):
             target = unfinished / path
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:
@@ -199,16 +215,6 @@ class _StrictTarInfo(tarfile.TarInfo):
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"a header is damaged or missing ({error})") from error
-
-
-def _files(archive: Path, limits: Limits) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Path and content of each plain file; one must be read before the next is asked for."""
-    if not archive.is_file():
-        raise FileNotFoundError(f"There is no archive {archive}; check the path.")
-    walk = _zip_files if _begins(archive, b"PK") else _tar_files
-    with _blame(archive):
-        for path, file in walk(archive, _Meter(archive, limits)):
-            yield path, _chunks(file, archive)
 
 
 def _chunks(file: _Readable, archive: Path) -> Iterator[bytes]:

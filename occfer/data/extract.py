@@ -1,33 +1,30 @@
-"""From a folder of pictures to a ``FaceSet`` of aligned faces with landmarks (§3.1).
+"""From pictures to a ``FaceSet`` of aligned faces with landmarks (§3.1).
 
 The work is done in parts of some pictures each. A part is one file that appears whole or not at
 all, so an extraction that is stopped, with ``kill -9`` too, goes on after its last finished part
 and ends with the same set; and however many pictures there are, one part is in memory.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import rmtree
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import safe_open
-from safetensors.numpy import save
 from tqdm.auto import tqdm
 
-from occfer.data import pictures
-from occfer.data.align import SIZE, moved, similarity, warp
+from occfer.data.align import moved, similarity, warp
 from occfer.data.detect import Detections, Detector
 from occfer.data.faceset import FaceSet
-from occfer.emotions import UNLABELLED
+from occfer.data.parts import Extracted, is_done, join, make_parts, replace_file
+from occfer.data.pictures import BadPicture
+from occfer.data.shards import Files, Picture, Shard, Source, digest, find_sources
 
 PART = 64
-REJECTED = "rejected.tsv"
 
 
 @dataclass(frozen=True)
@@ -54,18 +51,6 @@ class Choice:
             )
 
 
-@dataclass
-class Extracted:
-    """The faces of some pictures, and why others were not taken."""
-
-    images: list[np.ndarray]
-    landmarks: list[np.ndarray]
-    boxes: list[np.ndarray]
-    scores: list[float]
-    ids: list[str]
-    rejected: list[tuple[str, str]]
-
-
 class Extractor:
     """Pictures in, aligned faces out; holds the networks, and nothing of what it has seen."""
 
@@ -74,20 +59,16 @@ class Extractor:
         # Boxes of a face differ a little in height and width, so smaller ones are looked for too.
         self.detector = Detector(max(12, self.choice.min_face * 3 // 4), device=device)
 
-    def __call__(self, paths: Sequence[Path], names: Sequence[str]) -> Extracted:
-        """The faces on some pictures.
-
-        Args:
-            paths: the files.
-            names: what each picture is called; its faces are called ``name#0``, ``name#1``, ...
-        """
+    def __call__(self, pictures: Sequence[Picture]) -> Extracted:
+        """The faces on some pictures; those of a picture ``name`` are called ``name#0``,
+        ``name#1``, ..."""
         found = Extracted([], [], [], [], [], [])
         readable: list[tuple[str, Image.Image, float]] = []
         small: list[np.ndarray] = []
-        for path, name in zip(paths, names, strict=True):
+        for name, pixels in pictures:
             try:
-                picture = Image.fromarray(pictures.load(path, "RGB"))
-            except (pictures.BadPicture, OSError) as error:
+                picture = Image.fromarray(pixels())
+            except (BadPicture, OSError) as error:
                 found.rejected.append((name, str(error)))
                 continue
             factor = -(-max(picture.size) // self.choice.max_side)
@@ -125,24 +106,48 @@ class Extractor:
                 into.ids.append(face)
 
 
+@runtime_checkable
+class Engine(Protocol):
+    """Who does the work: ``one_by_one``, or ``occfer.data.cluster.OnRay``."""
+
+    def __call__(
+        self, sources: Sequence[Source], size: int, parts: Path, choice: Choice, device: str
+    ) -> Iterator[int]:
+        """Make all parts of the sources, of ``size`` pictures each, in the folder ``parts``;
+        gives the numbers of pictures that are through."""
+        ...
+
+
+def one_by_one(
+    sources: Sequence[Source], size: int, parts: Path, choice: Choice, device: str
+) -> Iterator[int]:
+    """The engine that works here, in this process."""
+    extractor = Extractor(choice, device)
+    for source in sources:
+        yield from make_parts(source, size, parts, extractor)
+
+
 def extract(
     folder: str | Path,
     out: str | Path,
     choice: Choice | None = None,
     device: torch.device | str = "cpu",
     progress: bool = True,
+    engine: Engine = one_by_one,
 ) -> FaceSet:
     """All faces on the pictures of a folder, aligned, as a saved ``FaceSet`` in ``out/faces``.
 
     ``out/rejected.tsv`` lists every picture and face that was not taken, and why. The same call
-    goes on with an extraction that was stopped.
+    goes on with an extraction that was stopped, whichever engine it is given.
 
     Args:
-        folder: pictures, in folders of any depth, such as a crawl's ``pictures``.
+        folder: pictures in folders of any depth, such as a crawl's ``pictures``; or shards of
+            them, see ``occfer.data.shards``.
         out: made where it is missing.
         choice: which faces are taken.
         device: of the networks.
         progress: show a bar.
+        engine: who does the work.
 
     Returns:
         Unlabelled faces of 112 x 112 pixels, memory-mapped, with ``box`` and ``score`` (in the
@@ -151,29 +156,22 @@ def extract(
     Raises:
         ValueError: no pictures or no face in them, or an ``out`` that holds another extraction.
     """
-    folder, out, choice = Path(folder), Path(out), choice or Choice()
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in pictures.SUFFIXES)
-    if not paths:
-        raise ValueError(
-            f"{folder} should hold pictures ({', '.join(pictures.SUFFIXES)}), but holds none."
-        )
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    _claim(out, names, choice)
-    if (out / "faces").exists():
-        return FaceSet.open(out / "faces")
+    # Workers elsewhere may stand in another folder.
+    folder, out, choice = Path(folder).absolute(), Path(out).absolute(), choice or Choice()
+    sources = find_sources(folder, PART)
+    _claim(out, sources, choice)
     parts = out / "parts"
-    parts.mkdir(exist_ok=True)
-    extractor = None
-    starts = range(0, len(paths), PART)
-    files = [parts / f"{start:012d}.safetensors" for start in starts]
-    with tqdm(total=len(paths), desc="align", unit="picture", disable=not progress) as bar:
-        for start, file in zip(starts, files, strict=True):
-            chosen = slice(start, start + PART)
-            if not file.exists():
-                extractor = extractor or Extractor(choice, device)
-                _write(file, extractor(paths[chosen], names[chosen]))
-            bar.update(len(paths[chosen]))
-    _join(out, files)
+    if not (out / "faces").exists():
+        parts.mkdir(exist_ok=True)
+        left = [source for source in sources if not is_done(source, parts)]
+        counts = [source.count for source in left]
+        total = None if None in counts else sum(counts)
+        with tqdm(total=total, desc="align", unit="picture", disable=not progress) as bar:
+            if left:
+                for count in engine(left, PART, parts, choice, str(device)):
+                    bar.update(count)
+        join(parts, out)
+    rmtree(parts, ignore_errors=True)
     return FaceSet.open(out / "faces")
 
 
@@ -183,74 +181,21 @@ def _enlarged(faces: Detections, factor: int) -> Detections:
     return replace(faces, boxes=faces.boxes * factor, landmarks=(faces.landmarks * factor + shift))
 
 
-def _claim(out: Path, names: list[str], choice: Choice) -> None:
+def _claim(out: Path, sources: list[Files | Shard], choice: Choice) -> None:
     """Write what is extracted from what, or compare it with what is written."""
-    listed = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
-    plan = {"pictures": len(names), "sha256": listed, "choice": asdict(choice), "part": PART}
+    plan = {
+        "pictures": sum(source.count for source in sources if isinstance(source, Files)),
+        "shards": sum(isinstance(source, Shard) for source in sources),
+        "sha256": digest(sources),
+        "choice": asdict(choice),
+        "part": PART,
+    }
     out.mkdir(parents=True, exist_ok=True)
     stated = out / "plan.json"
     if not stated.exists():
-        _replace(stated, json.dumps(plan, indent=1).encode())
+        replace_file(stated, json.dumps(plan, indent=1).encode())
     elif json.loads(stated.read_text()) != plan:
         raise ValueError(
             f"{out} holds an extraction of other pictures or with another choice; delete it or "
             f"choose another folder."
         )
-
-
-def _write(file: Path, found: Extracted) -> None:
-    arrays = {
-        "images": np.stack(found.images)
-        if found.images
-        else np.zeros((0, SIZE, SIZE, 3), np.uint8),
-        "landmarks": np.array(found.landmarks, np.float32).reshape(-1, 5, 2),
-        "boxes": np.array(found.boxes, np.float32).reshape(-1, 4),
-        "scores": np.array(found.scores, np.float32),
-    }
-    words = {"ids": json.dumps(found.ids), "rejected": json.dumps(found.rejected)}
-    _replace(file, save(arrays, words))
-
-
-def _join(out: Path, files: list[Path]) -> None:
-    """One set of all parts; the pixels go from file to file, never all at once into memory."""
-    ids, rejected, rest = [], [], {"landmarks": [], "boxes": [], "scores": []}
-    for words, arrays in _read(files, *rest):
-        ids += json.loads(words["ids"])
-        rejected += json.loads(words["rejected"])
-        for name, array in arrays.items():
-            rest[name].append(array)
-    lines = ("\t".join(" ".join(each.split()) for each in row) for row in rejected)
-    _replace(out / REJECTED, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
-    if not ids:
-        raise ValueError(f"No face was taken from the pictures; {out / REJECTED} says why.")
-    pixels = out / "pixels.npy"
-    shape = (len(ids), 3, SIZE, SIZE)
-    images, start = np.lib.format.open_memmap(pixels, "w+", np.uint8, shape), 0
-    for _, arrays in _read(files, "images"):
-        count = len(arrays["images"])
-        images[start : start + count] = arrays["images"].transpose(0, 3, 1, 2)
-        start += count
-    joined = {name: torch.from_numpy(np.concatenate(array)) for name, array in rest.items()}
-    faces = FaceSet(
-        images=torch.from_numpy(images),
-        labels=torch.full((len(ids),), UNLABELLED),
-        ids=ids,
-        landmarks=joined["landmarks"],
-        name=out.name,
-        extras={"box": joined["boxes"], "score": joined["scores"]},
-    )
-    faces.save(out / "faces")
-    pixels.unlink()
-    rmtree(out / "parts")
-
-
-def _read(files: list[Path], *names: str) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
-    for file in files:
-        with safe_open(file, framework="np") as part:
-            yield part.metadata(), {name: part.get_tensor(name) for name in names}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)

@@ -55,12 +55,8 @@ def kind(content: bytes) -> str | None:
 def load(
     path: Path, mode: Mode, size: tuple[int, int] | None = None, resize: bool = False
 ) -> UInt8[np.ndarray, "height width *rgb"]:
-    """The pixels of a picture file; see ``decode``. Files above ``MAX_BYTES`` are refused."""
-    if path.stat().st_size > MAX_BYTES:
-        raise BadPicture(
-            f"{path} must have at most {MAX_BYTES:,} bytes to be read as a picture, got "
-            f"{path.stat().st_size:,}; replace or remove it."
-        )
+    """The pixels of a picture file; see ``decode``. Larger files are not even read."""
+    _check_bytes(path.stat().st_size, str(path))
     return decode(path.read_bytes(), str(path), mode, size, resize)
 
 
@@ -75,7 +71,8 @@ def decode(
     """The pixels of one picture, turned as its EXIF data says.
 
     Args:
-        content: the file; its format is decided by these bytes, never by a name.
+        content: the file, of at most ``MAX_BYTES``; its format is decided by these bytes, never
+            by a name.
         name: what error messages call it.
         mode: grey ``"L"`` ([H, W]) or ``"RGB"`` ([H, W, 3]); transparency is dropped.
         size: height and width the picture must have.
@@ -86,6 +83,7 @@ def decode(
         BadPicture: the bytes are no picture in one of ``FORMATS``, a broken one, or one of
             another or (``TooManyPixels``) an excessive size; the message starts with ``name``.
     """
+    _check_bytes(len(content), name)
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
@@ -110,6 +108,14 @@ def decode(
             )
         upright = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(upright)
+
+
+def _check_bytes(count: int, name: str) -> None:
+    if count > MAX_BYTES:
+        raise BadPicture(
+            f"{name} must have at most {MAX_BYTES:,} bytes to be read as a picture, got {count:,}; "
+            f"replace or remove it."
+        )
 
 
 def _too_many(name: str, what: object) -> TooManyPixels:

@@ -17,6 +17,7 @@ from occfer.cli import main
 from occfer.data import extract as module
 from occfer.data.align import TEMPLATE
 from occfer.data.extract import Choice, extract
+from occfer.data.faceset import FaceSet
 from occfer.data.synthfer import synthfer
 
 
@@ -145,12 +146,14 @@ def test_killed_at_twenty_random_moments(folder, whole, tmp_path) -> None:
     assert rejected(out) == rejected(whole[1])
 
 
-@pytest.mark.parametrize("call", ["os.replace", "FaceSet.save", "rmtree", "Path.unlink"])
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(os, "replace"), (FaceSet, "save"), (module, "rmtree"), (Path, "unlink")],
+    ids=["os.replace", "FaceSet.save", "rmtree", "Path.unlink"],
+)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_killed_beside_each_thing_it_writes(folder, whole, tmp_path, call, after) -> None:
+def test_killed_beside_each_thing_it_writes(folder, whole, tmp_path, owner, name, after) -> None:
     def dies() -> None:
-        owner, _, name = call.rpartition(".")
-        owner = getattr(module, owner) if owner else module
         real = getattr(owner, name)
 
         def deadly(*arguments, **options):
@@ -167,6 +170,7 @@ def test_killed_beside_each_thing_it_writes(folder, whole, tmp_path, call, after
     assert process.exitcode == -signal.SIGKILL
     faces = extract(folder, tmp_path / "out", Choice(min_face=25), progress=False)
     assert faces.sha256 == whole[0].sha256
+    assert not (tmp_path / "out" / "parts").exists()
 
 
 def test_a_finished_extraction_is_opened_and_another_one_refused(folder, whole) -> None:
