@@ -4,15 +4,17 @@ Four corners, each 75 % of the picture, and a centre of 85 %, every one resample
 backbone expects. Where a hand covers the mouth, the two upper regions still see only face.
 
 Bilinear resampling is linear and separable, so cutting *and* resizing a region is one product
-R_y X R_xᵀ with two small matrices, taken from the original pixels.
+R_y X R_xᵀ with two small matrices, taken from the original pixels. A row of either holds two
+numbers that are not zero (more where the region shrinks), and only these are multiplied.
 """
 
 import math
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 CORNER = 0.75
@@ -80,36 +82,71 @@ def five_regions(
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size}; it is the side of a region.")
     batch, channels, height, width = images.shape
-    rows, columns = _resampling(
+    columns, rows = _resampling(
         height, width, size, regions, corner, centre, share, images.dtype, images.device
     )
-    (vertical, row_of), (horizontal, column_of) = rows, columns
-    lines = images.reshape(-1, width)
-    with torch.autocast(images.device.type, enabled=False):
-        narrowed = [(lines @ matrix.T).view(-1, height, size) for matrix in horizontal]
-        cut = [
-            torch.bmm(vertical[row].expand(batch * channels, -1, -1), narrowed[column])
-            for row, column in zip(row_of, column_of, strict=True)
-        ]
-    return torch.stack(cut, dim=1).view(batch, channels, len(cut), size, size).transpose(1, 2)
+    plane = torch.arange(batch * channels, device=images.device).view(batch, channels, 1, 1, 1)
+    # Along the columns of each plane, in every window: [batch, channels, windows, size, height].
+    narrowed = weighted_lines(
+        images.mT.reshape(-1, height), plane * width + columns.lines, columns.weights
+    )
+    # Along the rows of what is left, for every region: [batch, regions, channels, size, size].
+    first = plane.transpose(1, 2) * (len(columns.lines) * height)
+    return weighted_lines(
+        narrowed.mT.reshape(-1, size), first + rows.lines[:, None], rows.weights[:, None]
+    )
+
+
+class Taps(NamedTuple):
+    """A resampling matrix without its zeros: a sample is a weighted sum of a few lines."""
+
+    lines: Int[Tensor, "windows size taps"]
+    weights: Float[Tensor, "windows size taps"]
+
+
+def weighted_lines(
+    picture: Float[Tensor, "lines length"],
+    places: Int[Tensor, "*samples taps"],
+    weights: Float[Tensor, "*#samples taps"],
+) -> Float[Tensor, "*samples length"]:
+    """For each sample the sum of the lines at its ``places``, times its ``weights``."""
+    weights = weights.expand(places.shape)
+    if torch.compiler.is_compiling():
+        # One pass after compilation, and an exporter knows every operation in it.
+        return (picture[places] * weights[..., None]).sum(dim=-2)
+    bags, weights = places.flatten(0, -2), weights.flatten(0, -2)
+    sums = F.embedding_bag(bags, picture, per_sample_weights=weights, mode="sum")
+    return sums.unflatten(0, places.shape[:-1])
+
+
+@torch.compiler.assume_constant_result
+def _resampling(*choices) -> tuple[Taps, Taps]:
+    return _kept_resampling(*choices)
 
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # what a prediction makes first may serve a gradient later
-def _resampling(height, width, size, regions, corner, centre, share, dtype, device):
-    """Both directions: the different matrices, and which of them each region takes."""
+def _kept_resampling(height, width, size, regions, corner, centre, share, dtype, device):
+    """Taps along the columns for every different window, and along its rows for every region.
+
+    The four corners share two windows in either direction. A region's rows are counted below
+    those of the windows before its own.
+    """
     boxes = region_boxes(regions, corner, centre, share)
-    return tuple(
-        _matrices(boxes[:, axis], boxes[:, axis + 2], length, size, dtype, device)
-        for axis, length in enumerate((height, width))
-    )
+    windows, window_of = boxes[:, 1::2].unique(dim=0, return_inverse=True)
+    columns = _taps(windows * width, width, size)
+    rows = _taps(boxes[:, ::2] * height, height, size)
+    rows = Taps(rows.lines + (window_of * height)[:, None, None], rows.weights)
+    return tuple(Taps(t.lines.to(device), t.weights.to(device, dtype)) for t in (columns, rows))
 
 
-def _matrices(start: Tensor, extent: Tensor, length: int, size: int, dtype, device):
-    spans = list(zip(start.tolist(), extent.tolist(), strict=True))
-    different = sorted(set(spans))
-    matrices = [resampling_matrix(a * length, b * length, length, size) for a, b in different]
-    return torch.stack(matrices).to(device, dtype), [different.index(span) for span in spans]
+def _taps(spans: Float[Tensor, "windows 2"], length: int, size: int) -> Taps:
+    matrices = torch.stack([resampling_matrix(*span, length, size) for span in spans.tolist()])
+    used = matrices > 0
+    taps = int(used.sum(dim=2).max())
+    first = used.int().argmax(dim=2, keepdim=True).clamp(max=length - taps)
+    lines = first + torch.arange(taps)
+    return Taps(lines, matrices.gather(2, lines))
 
 
 def resampling_matrix(

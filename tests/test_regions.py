@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -214,6 +216,40 @@ def test_gradients_flow_after_the_same_shape_was_seen_in_inference_mode(pictures
     image.requires_grad_()
     five_regions(image, 13).sum().backward()
     assert (image.grad > 0).all()
+
+
+@pytest.mark.parametrize("size", [13, 60])
+def test_an_exported_cut_is_the_cut(pictures, size) -> None:
+    class Cut(torch.nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return five_regions(images, size)
+
+    images = pictures(2, 3, 37, 41)
+    here = five_regions(images, size)
+    exported = torch.export.export(Cut(), (images,), strict=False).module()
+    torch.testing.assert_close(exported(images), here, atol=1e-6, rtol=0)
+
+
+COMPILED = """
+import torch
+from occfer import five_regions
+cut = lambda images: five_regions(images, 13)
+images = torch.rand(2, 3, 37, 41)
+compiled = torch.compile(cut, backend="eager", fullgraph=True)
+torch.testing.assert_close(compiled(images), cut(images), atol=1e-6, rtol=0)
+"""
+
+
+@pytest.mark.slow
+def test_a_compiler_sees_one_graph() -> None:
+    """In a process of its own: the checks of shapes in this one break a graph in many places."""
+    run = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+
+
+def test_regions_lie_one_behind_the_other_as_a_backbone_takes_them(pictures) -> None:
+    regions = five_regions(pictures(2, 3, 20, 20), 24)
+    assert regions.flatten(0, 1).data_ptr() == regions.data_ptr()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
