@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Num
 from torch import Generator, Tensor
 
-from occfer.occlusion.blocks import ASPECT, Blocks, Fill, block_mask, draw_blocks, draw_fill
+from occfer.occlusion.blocks import ASPECT, Blocks, Fill, block_mask, draw_blocks, draw_fill, paint
 from occfer.randomness import coin, fresh_generator, uniform
 from occfer.recipes import ViewRecipe
 
@@ -217,7 +217,7 @@ def occlude(
         return views
     generator = Generator(device=views.device).manual_seed(parameters.fill_seed)
     mask = block_mask(parameters.blocks.to(views.device), *views.shape[-2:])
-    return torch.where(mask[:, None], draw_fill(views, fill, generator), views)
+    return paint(views, mask, draw_fill(views, fill, generator))
 
 
 def recolour(

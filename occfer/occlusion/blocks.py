@@ -74,8 +74,9 @@ def block_mask(blocks: Blocks, height: int, width: int) -> Bool[Tensor, "batch h
     rows = torch.where(column < last, blocks.height[:, None], rows_of_last[:, None])
     inside = (column >= 0) & (column <= last)
     end = torch.where(inside, blocks.top[:, None] + rows, 0)
-    started = row >= blocks.top[:, None]
-    return (row[:, None] < end[:, None, :]) & started[:, :, None]
+    # Rows above the block lie beyond every end, so that one comparison of all pixels is enough.
+    reached = torch.where(row >= blocks.top[:, None], row, height)
+    return reached[:, :, None] < end[:, None, :]
 
 
 def block(
@@ -119,4 +120,18 @@ def block(
     else:
         shapes = draw_shapes(len(images), generator, shape, count, aspect)
         mask = shape_mask(shapes.to(images.device), ratio, height, width)
-    return torch.where(mask[:, None], draw_fill(images, fill, generator), images), mask
+    return paint(images, mask, draw_fill(images, fill, generator)), mask
+
+
+def paint(
+    images: Float[Tensor, "batch channels height width"],
+    mask: Bool[Tensor, "batch height width"],
+    seen: Float[Tensor, "batch channels #height #width"],
+) -> Float[Tensor, "batch channels height width"]:
+    """``seen`` where the mask holds, and the faces elsewhere; ``seen`` is used up.
+
+    Fresh memory is what costs most here, so a canvas of the faces' size becomes the result.
+    """
+    alike = (seen.shape, seen.dtype) == (images.shape, images.dtype)
+    canvas = seen if alike and not images.requires_grad else None
+    return torch.where(mask[:, None], seen, images, out=canvas)

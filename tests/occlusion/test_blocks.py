@@ -195,3 +195,16 @@ def test_corner_sides_and_pixels_describe_the_mask(ratio, height, width, seed) -
             # A lone column is the last one, too, and may end early.
             height_found = drawn.height[i] if drawn.width[i] > 1 else drawn.pixels[i]
             assert sides_found.tolist() == [height_found, drawn.width[i]]
+
+
+@pytest.mark.parametrize("fill", ["mean", "noise", "blur", "patch"])
+def test_gradients_reach_the_faces_where_they_are_seen(pictures, fill) -> None:
+    """And a face in double precision stays in it."""
+    faces = pictures(3, 1, 8, 8).double().requires_grad_()
+    covered, mask = block(faces, 0.3, fill, generator_for(2))
+    assert covered.dtype == torch.float64
+    covered.where(~mask[:, None], 0).sum().backward()
+    assert torch.equal(faces.grad[:, 0], (~mask).double())
+    with torch.no_grad():
+        again, _ = block(faces, 0.3, fill, generator_for(2))
+    assert torch.equal(again, covered)

@@ -1,0 +1,54 @@
+"""How fast faces are covered with rectangles, fill by fill; 10,000 faces a second are asked for.
+
+``python benchmarks/occluders.py`` prints a table and writes ``_build/bench/occluders.json``.
+"""
+
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from occfer import occlusion
+from occfer.engine.records import environment
+from occfer.occlusion.fills import Fill
+
+ROUNDS = 9
+SIZE, BATCH = 112, 256
+RATIO = 0.2
+ASKED = 10_000
+
+
+def measure() -> dict[str, list[float]]:
+    """Seconds of every round; fill after fill in each, so that all meet the same machine."""
+    generator = torch.Generator().manual_seed(0)
+    faces = torch.rand(BATCH, 3, SIZE, SIZE, generator=generator)
+    seconds: dict[str, list[float]] = {fill: [] for fill in get_args(Fill)}
+    for number in range(ROUNDS + 1):
+        for fill, each in seconds.items():
+            started = time.perf_counter()
+            occlusion.block(faces, RATIO, fill, generator)
+            if number:  # the first round warms up
+                each.append(time.perf_counter() - started)
+    return seconds
+
+
+def main() -> None:
+    found = {
+        fill: {"median": BATCH / statistics.median(each), "best": BATCH / min(each)}
+        for fill, each in measure().items()
+    }
+    print(f"{BATCH} faces of {SIZE} px, {RATIO:.0%} covered, {torch.get_num_threads()} threads")
+    print("fill     | faces/s, median | best round | asked")
+    for fill, rates in found.items():
+        verdict = "met" if rates["median"] >= ASKED else "not met"
+        print(f"{fill:8} | {rates['median']:15,.0f} | {rates['best']:10,.0f} | {verdict}")
+    path = Path("_build/bench/occluders.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"environment": environment(), "faces/s": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
