@@ -15,10 +15,12 @@ import tyro
 
 from occfer import recipes
 from occfer.data import crawl, load_faces
+from occfer.data.align import SIZE
 from occfer.data.cluster import OnRay
 from occfer.data.duplicates import drop_leaks
 from occfer.data.extract import Choice, extract, one_by_one
 from occfer.engine.evaluate import evaluate
+from occfer.engine.export import export_onnx
 from occfer.engine.finetune import finetune
 from occfer.engine.models import load_classifier, load_encoder, save_model
 from occfer.engine.predict import predict
@@ -124,6 +126,19 @@ class Predict:
             found = predict(network, path)
             probability = found.probabilities[0].max().item()
             print(f"{path}\t{found.emotions[0]}\t{probability:.3f}")
+
+
+@dataclass
+class Export:
+    """Write a network as one ONNX file, for machines without PyTorch."""
+
+    model: Path = Path("runs/classifier/model")
+    out: Path = Path("model.onnx")
+    side: int = SIZE
+    """Of the square pictures that the file takes, in pixels."""
+
+    def run(self) -> None:
+        print(f"onnx: {export_onnx(load_classifier(self.model), self.out, self.side)}")
 
 
 @dataclass
@@ -268,6 +283,7 @@ Command = (
     | Annotated[Finetune, tyro.conf.subcommand("finetune")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
     | Annotated[Crawl, tyro.conf.subcommand("crawl")]
     | Annotated[Align, tyro.conf.subcommand("align")]
@@ -280,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = tyro.cli(Command, args=arguments, prog="occfer", description=__doc__)
     try:
         command.run()
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         sys.exit(f"occfer: {error}")
     except KeyboardInterrupt as stop:
         sys.exit(f"occfer: {str(stop) or 'stopped'}")

@@ -93,9 +93,9 @@ class FGW(nn.Module):
 
         crops = five_regions(images, **self.cut)
         weighted = self.backbone(crops.flatten(0, 1), after_stage=weigh)
-        features = weighted.mean(dim=(2, 3)).unflatten(0, (len(images), self.regions))
+        features = weighted.mean(dim=(2, 3)).unflatten(0, (-1, self.regions))
         logits, region_logits = self.head(features)
-        attention = maps[0].squeeze(1).unflatten(0, (len(images), self.regions))
+        attention = maps[0].squeeze(1).unflatten(0, (-1, self.regions))
         return FGWOutput(logits, region_logits, features, attention)
 
     def load_encoder(self, encoder: Encoder) -> None:
