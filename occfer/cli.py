@@ -26,11 +26,11 @@ from occfer.engine.models import load_classifier, load_encoder, save_model
 from occfer.engine.predict import predict
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import make_record
-from occfer.experiments import datacard, figure3, figure4, table1
+from occfer.experiments import datacard, table1
+from occfer.experiments.reproduce import EXPERIMENTS, reproduce
 from occfer.occlusion import testsets
 
 Split = Literal["train", "val", "test"]
-EXPERIMENTS = {"table1": table1, "figure3": figure3, "figure4": figure4, "datacard": datacard}
 
 
 @dataclass
@@ -143,28 +143,44 @@ class Export:
 
 @dataclass
 class Reproduce(Data):
-    """Run what is still missing of an experiment, seed after seed, and record it."""
+    """Run what is still missing of an experiment, seed after seed, and record it.
 
-    experiment: tyro.conf.Positional[Literal["table1", "figure3", "figure4", "datacard"]] = "table1"
+    The same command goes on with what was stopped, also on another machine to which the folder
+    OUT was copied.
+    """
+
+    experiment: tyro.conf.Positional[Literal[*EXPERIMENTS, "datacard"]] = "table1"
     tier: recipes.Tier = recipes.TIER
     seeds: int = 1
     rows: tuple[str, ...] | None = None
     """Rows of Table 1 and its controls, SIFT, LBP or HOG in Figure 3, or measurements of the data
     card; the experiment's own choice where left out."""
+    minutes: float | None = None
+    """Stop after so many, with everything saved."""
+    shrink: bool | None = None
+    """Cut all epochs to one share, so that one seed fits into MINUTES; the paper tier does, the
+    others do not, where left out."""
+    plan: bool = False
+    """Only say what is there, what is missing, and how long it would take."""
+    out: Path | None = None
+    """One folder for everything, in place of RESULTS and RUNS."""
     results: Path = table1.RESULTS
+    """Records and predictions."""
     runs: Path = Path("runs")
+    """Checkpoints and networks."""
 
     def run(self) -> None:
+        if self.out is not None:
+            self.results, self.runs = self.out / "results", self.out / "runs"
         chosen = {} if self.rows is None else {"rows": self.rows}
-        records = EXPERIMENTS[self.experiment].reproduce(
-            self.data,
-            self.tier,
-            self.seeds,
-            root=self.root,
-            results=self.results,
-            runs=self.runs,
-            **chosen,
-        )
+        where = dict(root=self.root, results=self.results, runs=self.runs)
+        if self.experiment == "datacard":
+            records = datacard.reproduce(self.data, self.tier, self.seeds, **where, **chosen)
+        else:
+            records = reproduce(
+                self.experiment, self.data, self.tier, self.seeds,
+                minutes=self.minutes, shrink=self.shrink, dry=self.plan, **where, **chosen,
+            )  # fmt: skip
         for record in records:
             for what, value, (low, high) in record.results():
                 name = f"{record.name} {what}".strip()

@@ -7,7 +7,7 @@ hour on two cores) or ``paper`` (one GPU). The defaults of the dataclasses are t
 import math
 import os
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 
@@ -302,14 +302,29 @@ def table1_pretraining(row: str, tier: Tier = TIER, **changes) -> PretrainRecipe
     return None
 
 
-def stretched(recipe: FinetuneRecipe, factor: int) -> FinetuneRecipe:
-    """The same recipe over ``factor`` times the epochs, the decay and the patience with it."""
+Trained = TypeVar("Trained", PretrainRecipe, FinetuneRecipe)
+
+
+def stretched(recipe: Trained, factor: float) -> Trained:
+    """The same recipe over ``factor`` times the epochs, the decay and the patience with it.
+
+    Epochs are whole and at least one. Where the rate cannot fall at the same points of a shorter
+    run, each fall is made larger, so that it ends where it would have ended.
+    """
+
+    def times(epochs: int) -> int:
+        return max(1, math.floor(epochs * factor + 1e-9))
+
+    if isinstance(recipe, PretrainRecipe):
+        return replace(recipe, epochs=times(recipe.epochs))
+    decay_every = times(recipe.decay_every)
     return replace(
         recipe,
-        epochs=recipe.epochs * factor,
-        patience=recipe.patience * factor,
-        decay_from=recipe.decay_from * factor,
-        decay_every=recipe.decay_every * factor,
+        epochs=times(recipe.epochs),
+        patience=times(recipe.patience),
+        decay_from=times(recipe.decay_from),
+        decay_every=decay_every,
+        decay=recipe.decay ** (decay_every / (recipe.decay_every * factor)),
     )
 
 

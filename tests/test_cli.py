@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -219,6 +220,24 @@ def test_an_unknown_option_is_explained_by_the_parser(capsys) -> None:
         main(["pretrain", "--temprature", "1"])
     assert stop.value.code == 2
     assert "temprature" in capsys.readouterr().err
+
+
+def test_a_plan_says_what_is_recorded_and_runs_nothing(tmp_path, capsys) -> None:
+    name = "synthfer-laptop-Res18-scratch-seed0"
+    folder = tmp_path / "evidence" / "results" / "table1"
+    folder.mkdir(parents=True)
+    for suffix in (".json", ".npz"):
+        shutil.copy(ROOT / "book" / "results" / "table1" / f"{name}{suffix}", folder)
+    before = sorted(tmp_path.rglob("*"))
+    chosen = ("--tier", "laptop", "--rows", "Res18-scratch", "--out", str(tmp_path / "evidence"))
+    main(["reproduce", "table1", *chosen, "--plan"])
+    out = capsys.readouterr().out
+    assert f"{name}: done" in out
+    accuracy = Record.load(folder / f"{name}.json").metrics["accuracy"]
+    assert f"{name}\t{accuracy:.4f}\t[" in out
+    main(["reproduce", "table1", *chosen])
+    assert capsys.readouterr().out == out[out.index(f"{name}\t") :]
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_help_names_every_command(capsys) -> None:

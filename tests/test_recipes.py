@@ -116,6 +116,24 @@ def test_the_long_control_gets_as_much_computing_as_five_regions_cost(row) -> No
         assert long.learning_rate_at(5 * epoch) == pytest.approx(short.learning_rate_at(epoch))
 
 
+@given(share=st.floats(0.02, 1))
+def test_a_shrunk_recipe_lowers_the_rate_as_the_whole_one_does_and_earlier(share) -> None:
+    whole = FinetuneRecipe()
+    short = recipes.stretched(whole, share)
+    assert 200 * share - 1 < short.epochs <= max(1, 200 * share)
+    assert 30 * share - 1 < short.patience <= max(1, 30 * share)
+    # At the end of either the rate has fallen as far, to within one fall.
+    last, short_last = (recipe.learning_rate_at(recipe.epochs - 1) for recipe in (whole, short))
+    assert short.decay <= short_last / last <= 1 / short.decay
+    assert recipes.stretched(whole, 1) == whole
+
+
+def test_only_the_epochs_of_pretraining_shrink() -> None:
+    recipe = PretrainRecipe(schedule="cosine")
+    assert recipes.stretched(recipe, 0.25) == replace(recipe, epochs=200)
+    assert recipes.stretched(recipe, 0.0001) == replace(recipe, epochs=1)
+
+
 @pytest.mark.parametrize("row", ["Res18-scratch", "OCL+Res18", "OCL+Res18+FGW+LGDS"])
 def test_the_occluded_control_sees_ocl_s_occlusion_and_nothing_else_changes(row) -> None:
     plain, occluded = table1_row(row), table1_row(f"{row}-occluded")

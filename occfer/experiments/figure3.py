@@ -19,8 +19,8 @@ from occfer.data.landmarks import add_landmarks
 from occfer.engine.conditions import Conditions, drop, lost, recognised_share
 from occfer.engine.evaluate import Predictions, evaluate
 from occfer.engine.measurements import interval_of_mean
-from occfer.engine.records import Record, environment, make_record
-from occfer.experiments import table1
+from occfer.engine.records import Record, make_record
+from occfer.experiments import budget, table1
 from occfer.occlusion.blocks import Fill, block
 from occfer.occlusion.testsets import occluded
 from occfer.recipes import (
@@ -31,10 +31,12 @@ from occfer.recipes import (
     Tier,
     as_dict,
     baseline,
+    table1_row,
 )
 from occfer.views import as_float
 
 EXPERIMENT = "figure3"
+METHODS = (*DESCRIPTORS, *TABLE1_ROWS)
 RATIOS = (0, 5, 10, 15, 20, 25, 30)
 """Covered share of the face, in per cent."""
 COVER_SEED = 2022
@@ -71,8 +73,8 @@ class Trained(NamedTuple):
     recipe: Recipe
     history: list[dict[str, Any]]
     seconds: float
-    chosen: dict[str, int]
-    """What the validation split chose: an epoch, or a trial of the SVM."""
+    chosen: dict[str, Any]
+    """What the validation split chose, an epoch or a trial of the SVM; and the budget, if any."""
     score: Callable[[FaceSet], Predictions]
 
 
@@ -87,7 +89,11 @@ def train_method(
         chosen = {"best_trial": fitted.best_trial}
         return Trained(recipe, fitted.history, fitted.seconds, chosen, fitted.evaluate)
     recipe, tuned = table1.train_row(row, splits, data, tier, seed, results, runs, **changes)
-    chosen = {"best_epoch": tuned.best_epoch}
+    whole, choice = table1_row(row, tier, **changes), budget.chosen(runs, data, tier)
+    chosen = {
+        "best_epoch": tuned.best_epoch,
+        **table1.stated_budget(whole, recipe, tuned.history, choice),
+    }
     return Trained(recipe, tuned.history, tuned.seconds, chosen, partial(evaluate, tuned.model))
 
 
@@ -133,25 +139,6 @@ def run_method(
     )
     record.save(results)
     return record
-
-
-def reproduce(
-    data: str = "synthfer",
-    tier: Tier = TIER,
-    seeds: int = 1,
-    rows: tuple[str, ...] = (*DESCRIPTORS, *TABLE1_ROWS),
-    root: Path | None = None,
-    results: Path = table1.RESULTS,
-    runs: Path = Path("runs"),
-) -> list[Record]:
-    """All methods of one seed before the next seed; what is recorded already is not run again."""
-    environment()
-    splits = table1.load_splits(data, root)
-    return [
-        run_method(row, splits, data, tier, seed, results, runs)
-        for seed in range(seeds)
-        for row in rows
-    ]
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from occfer.data import FaceSet
 from occfer.data.landmarks import add_landmarks
 from occfer.emotions import EMOTIONS
 from occfer.engine.measurements import Measurements
-from occfer.engine.records import Record, environment, make_record
-from occfer.experiments import table1
+from occfer.engine.records import Record, make_record
+from occfer.experiments import budget, table1
 from occfer.experiments.figure3 import COVER_SEED, MASK, covered_sets, masked
 from occfer.fgw import FGW
 from occfer.randomness import generator_for
-from occfer.recipes import TIER, Tier, as_dict
+from occfer.recipes import TIER, Tier, as_dict, table1_row
 from occfer.saliency import (
     PARTS,
     area,
@@ -81,7 +81,7 @@ def run_method(
     if path.exists():
         return Record.load(path)
     recipe, tuned = table1.train_row(row, splits, data, tier, seed, results, runs, **changes)
-    conditions = covered_faces(splits.test)
+    whole, conditions = table1_row(row, tier, **changes), covered_faces(splits.test)
     record = make_record(
         EXPERIMENT,
         name,
@@ -98,28 +98,10 @@ def run_method(
         row=row,
         cover_seed=COVER_SEED,
         best_epoch=tuned.best_epoch,
+        **table1.stated_budget(whole, recipe, tuned.history, budget.chosen(runs, data, tier)),
     )
     record.save(results)
     return record
-
-
-def reproduce(
-    data: str = "synthfer",
-    tier: Tier = TIER,
-    seeds: int = 1,
-    rows: tuple[str, ...] = METHODS,
-    root: Path | None = None,
-    results: Path = table1.RESULTS,
-    runs: Path = Path("runs"),
-) -> list[Record]:
-    """All methods of one seed before the next seed; what is recorded already is not run again."""
-    environment()
-    splits = table1.load_splits(data, root)
-    return [
-        run_method(row, splits, data, tier, seed, results, runs)
-        for seed in range(seeds)
-        for row in rows
-    ]
 
 
 def covered_faces(faces: FaceSet) -> dict[str, FaceSet]:

@@ -8,6 +8,9 @@ split is scored once, when the row is finished.
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from occfer.data import FaceSet, load_faces
 from occfer.data.duplicates import drop_leaks
@@ -15,15 +18,17 @@ from occfer.engine.evaluate import evaluate, mcnemar
 from occfer.engine.finetune import Finetuned, finetune
 from occfer.engine.models import load_encoder, save_model
 from occfer.engine.pretrain import pretrain
-from occfer.engine.records import Record, environment, make_record
-from occfer.experiments import paper
+from occfer.engine.records import Record, make_record
+from occfer.experiments import budget, paper
+from occfer.experiments.carry import has_model, pack, unpack
 from occfer.ocl import Encoder
 from occfer.recipes import (
     ROWS,
-    TABLE1_ROWS,
     TIER,
     FinetuneRecipe,
+    PretrainRecipe,
     Tier,
+    Trained,
     as_dict,
     table1_pretraining,
     table1_row,
@@ -66,15 +71,37 @@ def encoder_name(row: str) -> str:
     return kind if network.startswith("Res18") else f"{kind}-{network}"
 
 
+def encoder_recipe(row: str, data: str, tier: Tier, seed: int, runs: Path) -> PretrainRecipe | None:
+    """The pre-training a row starts from, over the share of epochs that was chosen for ``runs``."""
+    recipe, choice = table1_pretraining(row, tier, seed=seed), budget.chosen(runs, data, tier)
+    return choice.applied(recipe) if recipe and choice else recipe
+
+
+def row_recipe(row: str, data: str, tier: Tier, seed: int, runs: Path, **changes) -> FinetuneRecipe:
+    """The recipe of a row, over the share of epochs that was chosen for ``runs``."""
+    recipe, choice = table1_row(row, tier, seed=seed, **changes), budget.chosen(runs, data, tier)
+    return choice.applied(recipe) if choice else recipe
+
+
+def stated_budget(
+    whole: Trained, planned: Trained, history: list[dict], choice: budget.Budget | None
+) -> dict[str, Any]:
+    """For a record: what was chosen, and what became of the epochs; nothing where all were kept."""
+    if choice is None:
+        return {}
+    return {"budget": choice.as_record(whole.epochs, planned.epochs, len(history))}
+
+
 def pretrained_encoder(
     row: str, splits: Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path
 ) -> Encoder | None:
     """The encoder a row starts from: read where it is finished, else trained now; or None."""
-    recipe = table1_pretraining(row, tier, seed=seed)
+    whole, recipe = table1_pretraining(row, tier), encoder_recipe(row, data, tier, seed, runs)
     if recipe is None:
         return None
     folder = runs / EXPERIMENT / record_name(data, tier, encoder_name(row), seed)
-    if (folder / "model" / "model.json").exists():
+    unpack(folder)
+    if has_model(folder):
         return load_encoder(folder / "model")
     pool = splits.pool
     pretrained = pretrain(pool, recipe, run=folder)
@@ -87,8 +114,10 @@ def pretrained_encoder(
         pretrained.seconds,
         tier=tier,
         leaks_dropped=len(splits.train) - len(pool),
+        **stated_budget(whole, recipe, pretrained.history, budget.chosen(runs, data, tier)),
     ).save(results)
     save_model(pretrained.encoder, recipe, folder / "model")
+    pack(folder, torch.float32)
     return pretrained.encoder
 
 
@@ -103,11 +132,12 @@ def train_row(
     **changes,
 ) -> tuple[FinetuneRecipe, Finetuned]:
     """Recipe and network of one row; a run that is finished in ``runs`` is only read."""
-    recipe = table1_row(row, tier, seed=seed, **changes)
+    recipe = row_recipe(row, data, tier, seed, runs, **changes)
     encoder = pretrained_encoder(row, splits, data, tier, seed, results, runs)
     folder = runs / EXPERIMENT / record_name(data, tier, row, seed)
     tuned = finetune(splits.training(row), splits.validation, recipe, encoder, run=folder)
     save_model(tuned.model, recipe, folder / "model")
+    pack(folder, torch.float16)
     return recipe, tuned
 
 
@@ -127,6 +157,7 @@ def run_row(
     if path.exists():
         return Record.load(path)
     recipe, tuned = train_row(row, splits, data, tier, seed, results, runs, **changes)
+    whole = table1_row(row, tier, **changes)
     record = make_record(
         EXPERIMENT,
         name,
@@ -142,28 +173,10 @@ def run_row(
         tier=tier,
         row=row,
         best_epoch=tuned.best_epoch,
+        **stated_budget(whole, recipe, tuned.history, budget.chosen(runs, data, tier)),
     )
     record.save(results)
     return record
-
-
-def reproduce(
-    data: str = "synthfer",
-    tier: Tier = TIER,
-    seeds: int = 1,
-    rows: tuple[str, ...] = tuple(TABLE1_ROWS),
-    root: Path | None = None,
-    results: Path = RESULTS,
-    runs: Path = Path("runs"),
-) -> list[Record]:
-    """All rows of one seed before the next seed; what is recorded already is not run again."""
-    environment()
-    splits = load_splits(data, root)
-    return [
-        run_row(row, splits, data, tier, seed, results, runs)
-        for seed in range(seeds)
-        for row in rows
-    ]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,136 @@
+"""Epochs cut to the measured speed of a machine, once, and kept for every seed and machine.
+
+The paper's 800 and 200 epochs may ask for more time than there is. Then every stage keeps the same
+share of its epochs, its decay and its patience, and the records say so.
+"""
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from occfer.data import FaceSet
+from occfer.engine.checkpoint import write_atomically
+from occfer.engine.finetune import finetune
+from occfer.engine.pretrain import pretrain
+from occfer.engine.records import Record, environment
+from occfer.experiments.plan import Pace
+from occfer.recipes import FinetuneRecipe, PretrainRecipe, Tier, Trained, from_dict, stretched
+
+ROUNDS = 4
+BATCHES = {"cpu": 8, "cuda": 40}
+"""Of a warm-up's epoch; a GPU needs more of them to show its pace."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What was chosen for all seeds in one folder.
+
+    Args:
+        minutes: of the call that chose.
+        share: of the tier's epochs that every stage is given, in (0, 1].
+        device: that was measured.
+        paces: measured on it, by kind of stage.
+    """
+
+    minutes: float
+    share: float
+    device: str
+    paces: Mapping[str, Pace] = field(default_factory=dict)
+
+    def save(self, path: Path) -> Path:
+        """Write it as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
+        return path
+
+    @staticmethod
+    def load(path: Path) -> "Budget":
+        """Read what :meth:`save` wrote."""
+        try:
+            values = json.loads(path.read_text())
+            paces = {kind: Pace(**pace) for kind, pace in values.pop("paces").items()}
+            found = Budget(**values, paces=paces)
+            if not 0 < found.share <= 1:
+                raise ValueError(f"its share is {found.share}")
+        except (ValueError, KeyError, TypeError, AttributeError) as damage:
+            raise ValueError(
+                f"{path} should hold the share of epochs that an earlier call chose, but is "
+                f"damaged ({damage}); delete it and the runs beside it to choose again."
+            ) from damage
+        return found
+
+    def applied(self, recipe: Trained) -> Trained:
+        """The recipe with its share of the epochs."""
+        return recipe if self.share == 1 else stretched(recipe, self.share)
+
+    def as_record(self, epochs: int, planned: int, run: int) -> dict[str, Any]:
+        """For a run's record: the choice, and the epochs of the tier, the plan and the run."""
+        return {
+            **asdict(self),
+            "epochs_of_tier": epochs,
+            "epochs_planned": planned,
+            "epochs_run": run,
+        }
+
+
+def place(runs: Path, data: str, tier: Tier) -> Path:
+    """Where the choice for all runs of one data set and tier lies, beside those runs."""
+    return runs / "table1" / f"{Path(data).name}-{tier}-budget.json"
+
+
+def chosen(runs: Path, data: str, tier: Tier) -> Budget | None:
+    """What an earlier call chose; None where every recipe keeps its epochs."""
+    path = place(runs, data, tier)
+    return Budget.load(path) if path.exists() else None
+
+
+def kind_of(recipe: PretrainRecipe | FinetuneRecipe) -> str:
+    """What a stage's pace depends on within one tier and data set, such as ``fgw resnet18``."""
+    method = "pretraining" if isinstance(recipe, PretrainRecipe) else recipe.method
+    return f"{method} {recipe.network.backbone}"
+
+
+def measure(recipe: PretrainRecipe | FinetuneRecipe, train: FaceSet, validation: FaceSet) -> Pace:
+    """The pace of a recipe, from a few batches; what they learn is thrown away.
+
+    Training and validation faces are cut to the same share, so that an epoch of the cut takes that
+    share of an epoch. The first epoch is not counted but for how much longer it takes.
+    """
+    batches = BATCHES["cuda" if torch.cuda.is_available() else "cpu"]
+    count = min(len(train), batches * recipe.batch_size)
+    share = count / len(train)
+    few = train[:count]
+    recipe = replace(recipe, epochs=ROUNDS)
+    if isinstance(recipe, PretrainRecipe):
+        history = pretrain(few, recipe, progress=False).history
+    else:
+        recipe = replace(recipe, patience=ROUNDS, pretrained=False)
+        few_more = validation[: max(1, round(share * len(validation)))]
+        history = finetune(few, few_more, recipe, progress=False).history
+    first, steady = _seconds(history)
+    return Pace(steady / share, max(0.0, first - steady))
+
+
+def recorded_paces(records: Iterable[Record]) -> dict[str, Pace]:
+    """Paces by kind, from recorded runs of the same device, threads and PyTorch."""
+    here = environment()
+    found: dict[str, list[float]] = {}
+    for record in records:
+        there, history = record.values["environment"], record.values["history"]
+        recipe = from_dict(record.values["recipe"])
+        same = all(there.get(each) == here[each] for each in ("device", "threads", "torch"))
+        if same and len(history) > 1:
+            found.setdefault(kind_of(recipe), []).append(_seconds(history)[1])
+    return {kind: Pace(statistics.median(each)) for kind, each in found.items()}
+
+
+def _seconds(history: list[dict[str, Any]]) -> tuple[float, float]:
+    """Seconds of the first epoch, and the median of the others."""
+    ends = [row["seconds"] for row in history]
+    return ends[0], statistics.median(late - early for early, late in pairwise(ends))

@@ -1,0 +1,107 @@
+"""Finished networks in small files, so that a folder of runs can be taken to another machine.
+
+Checkpoints hold the optimiser too and are several times as large as the network. What has to
+travel are the weights alone: a classifier's in half precision, an encoder's as they are, since
+the rows that start from it must start from the same bits everywhere.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+import torch
+from torch import Tensor
+
+from occfer.engine.checkpoint import load_tensors, save_tensors, write_atomically
+from occfer.engine.models import WEIGHTS, WORDS
+
+MODEL, PARTS = "model", "parts"
+PART_BYTES = 15 * 2**20
+"""Of tensors in one file; with its header a part stays below 16 MiB."""
+HALF_MAX = torch.finfo(torch.float16).max
+
+
+def has_model(run: Path) -> bool:
+    """Whether the network of a run is finished and lies there."""
+    return (run / MODEL / WORDS).is_file()
+
+
+def has_parts(run: Path) -> bool:
+    """Whether the network of a run lies there in parts."""
+    return (run / PARTS / WORDS).is_file()
+
+
+def pack(run: Path, precision: torch.dtype) -> Path:
+    """Write the network in ``run/model`` once more to ``run/parts``; what is there is kept.
+
+    Args:
+        run: folder of a finished run.
+        precision: of the floating-point numbers; what is too large for it keeps its own.
+    """
+    words = json.loads((run / MODEL / WORDS).read_text())
+    place = run / PARTS
+    if (place / WORDS).is_file():
+        if json.loads((place / WORDS).read_text())["source"] == words["sha256"]:
+            return place
+        (place / WORDS).unlink()
+    place.mkdir(exist_ok=True)
+    tensors = load_tensors(run / MODEL / WEIGHTS, words["sha256"])
+    groups = list(grouped({name: rounded(value, precision) for name, value in tensors.items()}))
+    count = len(groups)
+    names = [f"model-{number:02d}-of-{count:02d}.safetensors" for number in range(1, count + 1)]
+    parts = {
+        name: save_tensors(group, place / name) for name, group in zip(names, groups, strict=True)
+    }
+    stated = {"recipe": words["recipe"], "source": words["sha256"], "parts": parts}
+    write_atomically(place / WORDS, (json.dumps(stated, indent=1) + "\n").encode())
+    return place
+
+
+def unpack(run: Path) -> None:
+    """Put the network in ``run/parts`` where ``run/model`` is missing; else do nothing.
+
+    Raises:
+        ValueError: a part is missing, damaged, or not named as :func:`pack` names it.
+    """
+    if has_model(run) or not has_parts(run):
+        return
+    tensors: dict[str, Tensor] = {}
+    try:
+        words = json.loads((run / PARTS / WORDS).read_text())
+        for name, sha256 in words["parts"].items():
+            if PurePosixPath(name).name != name:
+                raise ValueError(f"{name!r} is no name of a part")
+            tensors |= load_tensors(run / PARTS / name, sha256)
+        recipe = words["recipe"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as damage:
+        raise ValueError(
+            f"{run / PARTS} should hold a network in parts, but is damaged ({damage}); copy it "
+            "again, or delete it to train again."
+        ) from damage
+    whole = {name: rounded(value, torch.float32) for name, value in tensors.items()}
+    (run / MODEL).mkdir(exist_ok=True)
+    digest = save_tensors(whole, run / MODEL / WEIGHTS)
+    content = json.dumps({"recipe": recipe, "sha256": digest}, indent=1) + "\n"
+    write_atomically(run / MODEL / WORDS, content.encode())
+
+
+def rounded(value: Tensor, precision: torch.dtype) -> Tensor:
+    """A tensor in another precision; whole numbers, and values half cannot hold, stay."""
+    if not value.is_floating_point():
+        return value
+    if precision == torch.float16 and value.numel() and value.abs().max() > HALF_MAX:
+        return value
+    return value.to(precision)
+
+
+def grouped(tensors: Mapping[str, Tensor], limit: int = PART_BYTES) -> Iterator[dict[str, Tensor]]:
+    """Tensors in their order, as many together as ``limit`` bytes hold, and at least one."""
+    group: dict[str, Tensor] = {}
+    size = 0
+    for name, value in tensors.items():
+        if group and size + value.nbytes > limit:
+            yield group
+            group, size = {}, 0
+        group[name] = value
+        size += value.nbytes
+    yield group

@@ -1,0 +1,281 @@
+"""One command for the evidence: what is missing of a table or figure, in the order of its value.
+
+``occfer reproduce table1 --data fer2013 --root FOLDER --seeds 5 --minutes 25 --out evidence``
+
+does what fits into 25 minutes and saves after every stage; the same command goes on later, also on
+another machine to which the folder ``evidence`` was copied. All it needs beside is this library
+and, for FER2013, ``fer2013.tar.xz`` (or Kaggle's archive, folders or table) in ``FOLDER``. The
+archive is decoded once and kept in ``$OCCFER_CACHE``; nothing is downloaded but ImageNet's weights,
+and a row that starts from those is left out where they cannot be had.
+"""
+
+import _thread
+import functools
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from occfer.baselines import DESCRIPTORS
+from occfer.engine.finetune import build_classifier
+from occfer.engine.records import Record, environment
+from occfer.experiments import budget, figure3, figure4, plan, table1
+from occfer.experiments.carry import has_model, has_parts
+from occfer.recipes import TABLE1_ROWS, TIER, FinetuneRecipe, PretrainRecipe, Tier
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table or figure.
+
+    Args:
+        records: the folder of its records.
+        rows: its own choice of rows.
+        run: trains a row if need be, scores and records it; see :func:`table1.run_row`.
+    """
+
+    records: str
+    rows: tuple[str, ...]
+    run: Callable[..., Record]
+
+
+EXPERIMENTS = {
+    "table1": Experiment(table1.EXPERIMENT, tuple(TABLE1_ROWS), table1.run_row),
+    "figure3": Experiment(figure3.EXPERIMENT, figure3.METHODS, figure3.run_method),
+    "figure4": Experiment(figure4.EXPERIMENT, figure4.METHODS, figure4.run_method),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be reproduced, and where its records and runs lie."""
+
+    experiment: Experiment
+    rows: tuple[str, ...]
+    data: str
+    tier: Tier
+    seeds: int
+    results: Path
+    runs: Path
+
+    def name(self, row: str, seed: int) -> str:
+        """Of a record."""
+        return table1.record_name(self.data, self.tier, row, seed)
+
+    def recipes(self, row: str, seed: int) -> Iterator[PretrainRecipe | FinetuneRecipe]:
+        """Of the encoder a row starts from, and of the row; a descriptor has neither."""
+        if row in DESCRIPTORS:
+            return
+        encoder = table1.encoder_recipe(row, self.data, self.tier, seed, self.runs)
+        if encoder is not None:
+            yield encoder
+        yield table1.row_recipe(row, self.data, self.tier, seed, self.runs)
+
+
+def reproduce(
+    experiment: str = "table1",
+    data: str = "synthfer",
+    tier: Tier = TIER,
+    seeds: int = 1,
+    rows: tuple[str, ...] | None = None,
+    root: Path | None = None,
+    results: Path = table1.RESULTS,
+    runs: Path = Path("runs"),
+    minutes: float | None = None,
+    shrink: bool | None = None,
+    dry: bool = False,
+    say: Callable[[str], None] = print,
+) -> list[Record]:
+    """Run and record what is missing: all rows of one seed before the next seed.
+
+    Args:
+        experiment: one of ``EXPERIMENTS``.
+        data, root: see :func:`occfer.load_faces`.
+        seeds: how many, from 0 on.
+        rows: of Table 1 and its controls, or SIFT, LBP and HOG; the experiment's where left out.
+        results, runs: folders of records, and of checkpoints and networks.
+        minutes: of wall time for this call. A stage that no longer fits is passed over for one
+            that does; at the limit the running stage is saved, and goes on at the next call.
+        shrink: cut the epochs of every stage to the same share, so that one seed fits into
+            ``minutes``. It is chosen once for ``runs``. By default at the paper tier only.
+        dry: run nothing; say what is there, what is missing, and how long it would take.
+        say: is told what happens.
+
+    Returns:
+        Every record of the experiment that is there at the end.
+    """
+    began = time.monotonic()
+    environment()
+    chosen = EXPERIMENTS[experiment]
+    job = Job(chosen, rows or chosen.rows, data, tier, seeds, results, runs)
+    splits = table1.load_splits(data, root)
+
+    def left() -> float:
+        return math.inf if minutes is None else 60 * minutes - (time.monotonic() - began)
+
+    paces = {} if minutes is None and not dry else known_paces(job, splits, say)
+    if minutes is not None and not dry and (tier == "paper" if shrink is None else shrink):
+        choose_epochs(job, paces, minutes, left(), say)
+    if dry:
+        say(plan.as_text(stages(job), paces))
+        return recorded(job)
+    begun: set[str] = set()
+    while stage := plan.next_stage(stages(job), paces, left(), begun):
+        begun.add(stage.name)
+        took = plan.seconds(stage, paces)
+        if took > left():
+            say(f"{stage.name} is begun, but its {took / 60:.1f} minutes are more than are left.")
+        if not within(left(), functools.partial(run, job, splits, stage)):
+            say(f"The time is up; {stage.name} is saved.")
+            break
+    for stage in stages(job):
+        if stage.why_not and not stage.done:
+            say(f"{stage.name}: not run, {stage.why_not}")
+        elif not stage.done:
+            rest = plan.seconds(stage, paces) / 60
+            about = f"about {rest:.1f} minutes" if stage.kind in paces else "some time"
+            say(f"{stage.name}: {about} left to do; the same command goes on.")
+    return recorded(job)
+
+
+def stages(job: Job) -> list[plan.Stage]:
+    """Everything the job consists of, in the order of value, as the files tell it now."""
+    found: dict[str, plan.Stage] = {}
+    for seed in range(job.seeds):
+        for row in job.rows:
+            stage = _row_stage(job, row, seed)
+            if stage.needs and not stage.done:
+                found.setdefault(stage.needs, _encoder_stage(job, row, seed))
+            found[stage.name] = stage
+    return list(found.values())
+
+
+def _row_stage(job: Job, row: str, seed: int) -> plan.Stage:
+    name = job.name(row, seed)
+    done = (job.results / job.experiment.records / f"{name}.json").exists()
+    if row in DESCRIPTORS:
+        return plan.Stage(name, row, seed, row, epochs=0, done=done)
+    *encoder, recipe = job.recipes(row, seed)
+    run = job.runs / table1.EXPERIMENT / name
+    return plan.Stage(
+        name, row, seed, budget.kind_of(recipe), recipe.epochs,
+        needs=job.name(table1.encoder_name(row), seed) if encoder else "",
+        done=done,
+        epochs_done=recipe.epochs if has_model(run) else epochs_done(run),
+        why_not="" if done else missing_weights(recipe),
+    )  # fmt: skip
+
+
+def _encoder_stage(job: Job, row: str, seed: int) -> plan.Stage:
+    recipe, _ = job.recipes(row, seed)
+    name = job.name(table1.encoder_name(row), seed)
+    run = job.runs / table1.EXPERIMENT / name
+    return plan.Stage(
+        name, row, seed, budget.kind_of(recipe), recipe.epochs,
+        done=has_model(run) or has_parts(run),
+        epochs_done=epochs_done(run),
+        pretraining=True,
+    )  # fmt: skip
+
+
+def run(job: Job, splits: table1.Splits, stage: plan.Stage) -> None:
+    """Do one stage to its end."""
+    where = (job.data, job.tier, stage.seed, job.results, job.runs)
+    if stage.pretraining:
+        table1.pretrained_encoder(stage.row, splits, *where)
+    else:
+        job.experiment.run(stage.row, splits, *where)
+
+
+def within(seconds: float, work: Callable[[], None]) -> bool:
+    """Do some work; whether it ended in time. When time is up it is stopped as by Ctrl-C, on
+    which training saves itself."""
+    if math.isinf(seconds):
+        work()
+        return True
+    rang = threading.Event()
+
+    def ring() -> None:
+        rang.set()
+        _thread.interrupt_main()
+
+    timer = threading.Timer(max(0.0, seconds), ring)
+    timer.daemon = True
+    try:
+        timer.start()
+        try:
+            work()
+        finally:
+            timer.cancel()
+    except KeyboardInterrupt:
+        if not rang.is_set():
+            raise
+        return False
+    return True
+
+
+def known_paces(job: Job, splits: table1.Splits, say: Callable[[str], None]) -> dict:
+    """The pace of every kind of stage that is not done: as chosen from, as recorded on this
+    machine, or measured now."""
+    choice = budget.chosen(job.runs, job.data, job.tier)
+    pattern = f"{job.name('', 0).removesuffix('-seed0')}*-seed*.json"
+    found = budget.recorded_paces(
+        Record.load(path) for path in (job.results / table1.EXPERIMENT).glob(pattern)
+    )
+    if choice and choice.device == environment()["device"]:
+        found |= choice.paces
+    todo = [stage for stage in stages(job) if not stage.done and not stage.why_not]
+    for stage in todo:
+        if stage.kind in found or stage.row in DESCRIPTORS:
+            continue
+        recipes = list(job.recipes(stage.row, stage.seed))
+        recipe = recipes[0] if stage.pretraining else recipes[-1]
+        found[stage.kind] = pace = budget.measure(recipe, splits.train, splits.validation)
+        say(f"{stage.kind}: an epoch takes {pace.epoch:.1f} seconds here (measured).")
+    return found
+
+
+def choose_epochs(
+    job: Job, paces: plan.Paces, minutes: float, left: float, say: Callable[[str], None]
+) -> budget.Budget:
+    """The share of epochs with which one seed fits; kept, so that every seed is the same run."""
+    place = budget.place(job.runs, job.data, job.tier)
+    choice = budget.chosen(job.runs, job.data, job.tier)
+    if choice is None:
+        first = [stage for stage in stages(job) if stage.seed == 0]
+        begun = not all(stage.untouched for stage in first)
+        share = 1.0 if begun else plan.share_that_fits(first, paces, left)
+        choice = budget.Budget(minutes, share, environment()["device"], paces)
+        choice.save(place)
+    say(f"Every stage runs {choice.share:.1%} of the {job.tier} tier's epochs, as {place} says.")
+    return choice
+
+
+def recorded(job: Job) -> list[Record]:
+    """Every record of the job that is there, in the order of its value."""
+    folder = job.results / job.experiment.records
+    paths = [folder / f"{job.name(row, s)}.json" for s in range(job.seeds) for row in job.rows]
+    return [Record.load(path) for path in paths if path.exists()]
+
+
+def epochs_done(run: Path) -> int:
+    """Of the newest state in a run's folder."""
+    states = sorted(run.glob("state-*.json"))
+    return json.loads(states[-1].read_text())["place"]["epoch"] if states else 0
+
+
+def missing_weights(recipe: FinetuneRecipe) -> str:
+    """Why a recipe that starts from ImageNet cannot; empty where it can, or does not want to."""
+    return _missing_weights(recipe) if recipe.pretrained else ""
+
+
+@functools.cache
+def _missing_weights(recipe: FinetuneRecipe) -> str:
+    try:
+        build_classifier(recipe)
+    except (OSError, ValueError, RuntimeError) as reason:
+        return f"since ImageNet's weights are needed: {reason}"
+    return ""

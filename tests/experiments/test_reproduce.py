@@ -1,0 +1,245 @@
+"""The whole of Table 1 on SynthFER, small: planned, stopped, carried away, gone on with."""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from occfer import load_faces, recipes
+from occfer.engine.pretrain import pretrain
+from occfer.engine.records import Record, environment
+from occfer.experiments import budget, plan, reproduce, table1
+from occfer.experiments.budget import Budget
+from occfer.experiments.plan import Pace
+from occfer.recipes import TABLE1_ROWS, NetworkRecipe
+
+# ImageNet's weights fit no network as narrow as this one, so the first row cannot be run.
+ROWS = [row for row in TABLE1_ROWS if row != "Res18"]
+PACES = {
+    "pretraining resnet18": Pace(0.01), "plain resnet18": Pace(0.01), "fgw resnet18": Pace(0.01),
+}  # fmt: skip
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A narrow network and the first of SynthFER's people, so that a seed takes seconds."""
+    network = NetworkRecipe(width=8, stem="small", size=24)
+    monkeypatch.setitem(recipes.NETWORKS, "smoke", network)
+    epochs = {
+        "pretrain": dict(epochs=24, batch_size=32, learning_rate=1e-3),
+        "finetune": dict(epochs=4, batch_size=32, learning_rate=1e-3, patience=4),
+    }
+    monkeypatch.setitem(recipes.BUDGETS, "smoke", epochs)
+    splits = [load_faces("synthfer", split, size=24) for split in ("train", "val", "test")]
+    few = table1.Splits(splits[0][:96], splits[1][:32], splits[2][:32])
+    monkeypatch.setattr(table1, "load_splits", lambda data, root: few)
+    monkeypatch.setattr(budget, "BATCHES", {"cpu": 1, "cuda": 1})
+
+
+def call(folder: Path, say: Callable[[str], None] = lambda _: None, **more) -> list[Record]:
+    """One call of the command, all of whose files lie in one folder."""
+    where = dict(results=folder / "results", runs=folder / "runs")
+    return reproduce.reproduce("table1", tier="smoke", say=say, **where, **more)
+
+
+def choose(folder: Path, share: float) -> Budget:
+    """As if an earlier call on this machine had measured and chosen."""
+    choice = Budget(25, share, environment()["device"], PACES)
+    choice.save(budget.place(folder / "runs", "synthfer", "smoke"))
+    return choice
+
+
+def predicted(folder: Path) -> dict[str, np.ndarray]:
+    paths = (folder / "results" / "table1").glob("*.npz")
+    records = [Record.load(path.with_suffix(".json")) for path in paths]
+    return {record.name: record.predictions.probabilities for record in records}
+
+
+def networks(folder: Path) -> dict[str, str]:
+    """The hash of every finished network."""
+    found = (folder / "runs" / "table1").glob("*/model/model.json")
+    return {path.parts[-3]: json.loads(path.read_text())["sha256"] for path in found}
+
+
+@pytest.mark.slow
+def test_table_1_is_stopped_and_carried_on_until_it_is_the_table_of_one_go(
+    tiny, tmp_path: Path
+) -> None:
+    """Each call has little time, and a new folder to which the last one was moved."""
+    choice = choose(tmp_path / "0", share=0.5)
+    said: list[str] = []
+    calls, records = 0, []
+    while len(records) < len(ROWS):
+        # Longer and longer, so that a machine that has other work to do comes to the end too.
+        records = call(tmp_path / str(calls), said.append, minutes=0.003 * 1.5**calls, shrink=True)
+        calls += 1
+        shutil.move(tmp_path / str(calls - 1), tmp_path / str(calls))
+    carried = tmp_path / str(calls)
+    assert any(each.startswith("The time is up; synthfer-smoke-") for each in said)
+    assert any(
+        sentence.startswith("synthfer-smoke-Res18-seed0: not run, since") for sentence in said
+    )
+
+    once = tmp_path / "once"
+    choose(once, share=0.5)
+    assert [record.values["row"] for record in call(once)] == ROWS
+    assert [record.values["row"] for record in records] == ROWS
+    assert networks(carried) == networks(once)
+    assert len(networks(once)) == 4
+    ours, theirs = predicted(carried), predicted(once)
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+    for record in records:
+        assert record.values["recipe"]["epochs"] == 2
+        stated = record.values["budget"]
+        assert (stated["minutes"], stated["share"]) == (25, 0.5)
+        assert stated["paces"] == {kind: vars(pace) for kind, pace in choice.paces.items()}
+        assert stated["epochs_of_tier"] == 4
+        assert stated["epochs_planned"] == 2
+        assert stated["epochs_run"] == len(record.values["history"]) <= 2
+    ocl = Record.load(carried / "results" / "table1" / "synthfer-smoke-OCL-seed0.json")
+    assert [ocl.values["budget"][f"epochs_{of}"] for of in ("of_tier", "planned", "run")] == [
+        24, 12, 12,
+    ]  # fmt: skip
+
+
+def test_a_machine_that_has_the_encoder_in_parts_alone_goes_on_from_the_same_bits(
+    tiny, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        choose(folder, share=0.1)
+    call(here, rows=("OCL+Res18",))
+    name = "synthfer-smoke-OCL-seed0"
+    shutil.copytree(
+        here / "runs" / "table1" / name / "parts", there / "runs" / "table1" / name / "parts"
+    )
+    (stage, _) = reproduce.stages(job(there))
+    assert stage.done
+    call(there, rows=("OCL+Res18",))
+    assert networks(there) == networks(here)
+
+
+def job(folder: Path, rows: tuple[str, ...] = ("OCL+Res18",), seeds: int = 1) -> reproduce.Job:
+    return reproduce.Job(
+        reproduce.EXPERIMENTS["table1"], rows, "synthfer", "smoke", seeds,
+        folder / "results", folder / "runs",
+    )  # fmt: skip
+
+
+def test_the_encoder_comes_once_a_seed_and_a_seed_before_the_next(tiny, tmp_path: Path) -> None:
+    stages = reproduce.stages(job(tmp_path, tuple(TABLE1_ROWS), seeds=2))
+    names = [stage.name.removeprefix("synthfer-smoke-") for stage in stages]
+    one = ["Res18", "OCL", "OCL+Res18", "OCL+Res18+FGW", "OCL+Res18+FGW+LGDS"]
+    assert names == [f"{name}-seed{seed}" for seed in (0, 1) for name in one]
+    assert [bool(stage.why_not) for stage in stages] == 2 * [True, False, False, False, False]
+    assert {stage.needs for stage in stages} == {
+        "", "synthfer-smoke-OCL-seed0", "synthfer-smoke-OCL-seed1",
+    }  # fmt: skip
+
+
+def test_planning_runs_nothing_keeps_nothing_and_never_scores_the_test_split(
+    tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = []
+    from occfer.engine import finetune
+
+    evaluate = finetune.evaluate
+    monkeypatch.setattr(
+        finetune, "evaluate", lambda model, faces: scored.append(faces) or evaluate(model, faces)
+    )
+    monkeypatch.setattr(table1, "evaluate", lambda *_: pytest.fail("the test split was scored"))
+    said: list[str] = []
+    assert call(tmp_path, said.append, dry=True) == []
+    assert list(tmp_path.iterdir()) == []
+    *measured, table = said
+    assert [sentence.split(":")[0] for sentence in measured] == list(PACES)
+    assert table.count("missing") == 4
+    assert {faces.split for faces in scored} == {"val"}
+
+
+def test_a_measured_pace_is_that_of_an_epoch(tiny) -> None:
+    """The same recipe on all faces takes as long as predicted from a third of them; three times as
+    long or as short would be a wrong unit."""
+    splits = table1.load_splits("synthfer", None)
+    recipe = recipes.pretraining("smoke", epochs=6)
+    ratios = []
+    for _ in range(3):
+        pace = budget.measure(recipe, splits.train, splits.validation)
+        began = time.monotonic()
+        pretrain(splits.train, recipe, progress=False)
+        took = time.monotonic() - began
+        ratios.append((pace.startup + 6 * pace.epoch) / took)
+    assert 0.4 < sorted(ratios)[1] < 2.5
+
+
+def test_the_share_is_chosen_once_and_for_every_seed(tiny, tmp_path: Path) -> None:
+    paces = {kind: Pace(1.0) for kind in PACES}
+    told = job(tmp_path, tuple(ROWS), seeds=3)
+    # 24 epochs of pre-training and three rows of 4; a quarter of 36 seconds, and the reserve.
+    first = reproduce.choose_epochs(told, paces, 2.0, 9 / (1 - plan.RESERVE), lambda _: None)
+    assert first.share == pytest.approx(0.25)
+    assert [stage.epochs for stage in reproduce.stages(told)] == 3 * [6, 1, 1, 1]
+    again = reproduce.choose_epochs(told, paces, 60.0, 3600.0, lambda _: None)
+    assert again == first
+
+
+def test_runs_that_were_begun_with_all_their_epochs_keep_them(tiny, tmp_path: Path) -> None:
+    told = job(tmp_path)
+    run = told.runs / "table1" / "synthfer-smoke-OCL-seed0"
+    run.mkdir(parents=True)
+    (run / "state-000000.json").write_text('{"place": {"epoch": 7}}')
+    assert [stage.epochs_done for stage in reproduce.stages(told)] == [7, 0]
+    paces = {kind: Pace(1.0) for kind in PACES}
+    assert reproduce.choose_epochs(told, paces, 1.0, 60.0, lambda _: None).share == 1
+
+
+def test_a_damaged_choice_is_one_sentence(tmp_path: Path) -> None:
+    place = budget.place(tmp_path, "fer2013", "paper")
+    Budget(25, 0.3, "a GPU", PACES).save(place)
+    assert budget.chosen(tmp_path, "fer2013", "paper") == Budget(25, 0.3, "a GPU", PACES)
+    assert budget.chosen(tmp_path, "fer2013", "laptop") is None
+    for damage in ("{", "[]", '{"share": 2}', place.read_text().replace("0.3", "1.3")):
+        place.write_text(damage)
+        with pytest.raises(ValueError, match=r"should hold the share of epochs .* is damaged"):
+            budget.chosen(tmp_path, "fer2013", "paper")
+
+
+def test_paces_come_from_runs_of_this_machine_alone() -> None:
+    def run(seconds: list[float], **environment_changes) -> Record:
+        recipe = recipes.as_dict(recipes.pretraining("smoke"))
+        history = [{"seconds": each} for each in seconds]
+        there = {**environment(), **environment_changes}
+        return Record({"recipe": recipe, "history": history, "environment": there})
+
+    here = [run([9.0, 10.0, 11.0, 12.0]), run([5.0, 8.0]), run([1.0, 3.0]), run([7.0])]
+    foreign = [run([1.0, 2.0], device="another"), run([1.0, 2.0], threads=-1)]
+    # Epochs of 1, 3 and 2 seconds; the first of a run may hold its start and counts for nothing.
+    assert budget.recorded_paces(here + foreign) == {"pretraining resnet18": Pace(2.0)}
+    assert budget.recorded_paces(foreign) == {}
+
+
+def test_work_in_time_is_left_alone_and_late_work_is_stopped_and_saved(
+    tiny, tmp_path: Path
+) -> None:
+    assert reproduce.within(math.inf, lambda: None)
+    assert reproduce.within(60.0, lambda: None)
+    faces = table1.load_splits("synthfer", None).train
+    recipe = recipes.pretraining("smoke", epochs=10_000)
+    late = lambda: pretrain(faces, recipe, run=tmp_path, progress=False)  # noqa: E731
+    assert not reproduce.within(1.0, late)
+    assert list(tmp_path.glob("state-*.json"))
+
+
+def test_ctrl_c_of_the_user_is_not_taken_for_the_end_of_the_time() -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reproduce.within(60.0, interrupted)
