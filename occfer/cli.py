@@ -26,6 +26,7 @@ from occfer.engine.models import load_classifier, load_encoder, save_model
 from occfer.engine.predict import predict
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import make_record
+from occfer.engine.team import is_first_process
 from occfer.experiments import datacard, table1
 from occfer.experiments.reproduce import EXPERIMENTS, reproduce
 from occfer.occlusion import testsets
@@ -64,7 +65,7 @@ class Pretrain(Data):
             result.history,
             result.seconds,
         )
-        print(f"encoder: {folder}\nrecord: {record.save(self.out)}")
+        say(f"encoder: {folder}\nrecord: {record.save(self.out)}")
 
 
 @dataclass
@@ -93,7 +94,7 @@ class Finetune(Data):
             scored="validation",
             best_epoch=result.best_epoch,
         )
-        print(f"model: {folder}\nrecord: {record.save(self.out)}")
+        say(f"model: {folder}\nrecord: {record.save(self.out)}")
 
 
 @dataclass
@@ -294,6 +295,12 @@ class Occlude:
         return load_faces("ferplus", testsets.REAL_SPLIT, self.root)
 
 
+def say(words: str) -> None:
+    """Print once, however many processes there are."""
+    if is_first_process():
+        print(words)
+
+
 Command = (
     Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
     | Annotated[Finetune, tyro.conf.subcommand("finetune")]
@@ -312,7 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = tyro.cli(Command, args=arguments, prog="occfer", description=__doc__)
     try:
         command.run()
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         sys.exit(f"occfer: {error}")
     except KeyboardInterrupt as stop:
         sys.exit(f"occfer: {str(stop) or 'stopped'}")

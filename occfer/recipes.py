@@ -99,6 +99,10 @@ class PretrainRecipe:
     seed: int = 0
     precision: str = "32-true"
     save_every_seconds: float = 120.0
+    synchronise_batch_norm: bool = False
+    """With several processes: normalise by the whole batch rather than by each one's part."""
+    compile: bool = True
+    """On a GPU, with torch.compile; on a CPU the network always runs as it is written."""
 
     def learning_rate_at(self, epoch: int) -> float:
         """Constant, as the paper's §3.2 reads; ``cosine`` falls to zero over the epochs."""
@@ -140,6 +144,8 @@ class FinetuneRecipe:
     seed: int = 0
     precision: str = "32-true"
     save_every_seconds: float = 120.0
+    synchronise_batch_norm: bool = False
+    compile: bool = True
 
     def learning_rate_at(self, epoch: int) -> float:
         """The paper's one decay policy; ``epoch`` counts from 0."""

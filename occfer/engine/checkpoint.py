@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,14 @@ KEPT = 2
 
 @dataclass
 class Place:
-    """Where a run stands: the next epoch and step, and what it has learnt about itself so far."""
+    """Where a run stands: the next epoch and step, and what it has learnt about itself so far.
+
+    ``sums`` are the epoch's so far, one of each process by name.
+    """
 
     epoch: int = 0
     step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, list[float]] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int | None = None
     best_accuracy: float = -1.0
@@ -43,19 +46,25 @@ class Checkpoints:
         folder: of the run; ``None`` saves nothing.
         recipe: what the run does, as plain JSON values. A folder that holds a run of another
             recipe is refused rather than mixed up.
+        defaults: what a field means that the folder's recipe lacks, being older than the field.
     """
 
-    def __init__(self, folder: str | Path | None, recipe: Mapping[str, Any]):
+    def __init__(
+        self,
+        folder: str | Path | None,
+        recipe: Mapping[str, Any],
+        defaults: Mapping[str, Any] | None = None,
+    ):
         self.folder = None if folder is None else Path(folder)
         self.recipe = json.loads(json.dumps(recipe))
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        for draft in self.folder.glob(".state-*"):
-            draft.unlink()  # a process was killed while it wrote this
+        for remnant in (*self.folder.glob(".*.*"), *self._unfinished()):
+            remnant.unlink()  # a process was killed while it wrote this
         stated = self.folder / "recipe.json"
         if stated.exists():
-            found = json.loads(stated.read_text())
+            found = json.loads(json.dumps(defaults or {})) | json.loads(stated.read_text())
             if found != self.recipe:
                 raise ValueError(
                     f"{self.folder} holds a run of another recipe (differs in "
@@ -71,8 +80,17 @@ class Checkpoints:
         model: nn.Module,
         optimizer: Optimizer,
         best: Mapping[str, Tensor] | None = None,
+        scaler: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write one more state; the oldest beyond the last two is removed afterwards."""
+        """Write one more state; the oldest beyond the last two is removed afterwards.
+
+        Args:
+            best: the weights to go back to at the end.
+            scaler: the state of what scales the loss in half precision, as plain JSON values.
+
+        Raises:
+            OSError: the state could not be written; those before it are as they were.
+        """
         if self.folder is None:
             return
         tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
@@ -82,41 +100,74 @@ class Checkpoints:
         number = max((int(path.stem.split("-")[1]) for path in self._states()), default=-1) + 1
         path = self.folder / f"state-{number:06d}.safetensors"
         digest = save_tensors(tensors, path)
-        words = {"sha256": digest, "place": vars(place), "param_groups": groups}
+        words = {
+            "sha256": digest,
+            "place": vars(place),
+            "param_groups": groups,
+            "scaler": dict(scaler or {}),
+        }
         write_atomically(path.with_suffix(".json"), json.dumps(words).encode())
         for old in self._states()[:-KEPT]:
             old.unlink()
             old.with_suffix(".safetensors").unlink(missing_ok=True)
 
     def resume(
-        self, model: nn.Module, optimizer: Optimizer
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        share: Callable[[Any], Any] = lambda found: found,
+        load_scaler: Callable[[Mapping[str, Any]], Any] = lambda state: None,
     ) -> tuple[Place, dict[str, Tensor] | None]:
-        """Load the newest sound state into model and optimiser; a fresh place where none is."""
+        """Load the newest sound state into model and optimiser; a fresh place where none is.
+
+        Args:
+            share: with several processes, what gives all of them the first one's value; then
+                only the first needs the folder.
+            load_scaler: takes the scaler's state where one was saved.
+        """
+        words, tensors = share(self._newest()) or (None, None)
+        if words is None:
+            return Place(), None
+        model.load_state_dict(_under("model.", tensors))
+        optimizer.load_state_dict(_nested_optimizer(tensors, words["param_groups"]))
+        _lay_out_like_parameters(optimizer)
+        if words.get("scaler"):
+            load_scaler(words["scaler"])
+        return Place(**words["place"]), _under("best.", tensors) or None
+
+    def _newest(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         for path in reversed(self._states()):
             try:
                 words = json.loads(path.read_text())
-                tensors = load_tensors(path.with_suffix(".safetensors"), words["sha256"])
+                return words, load_tensors(path.with_suffix(".safetensors"), words["sha256"])
             except (OSError, ValueError, KeyError, TypeError) as damage:
                 warnings.warn(
-                    f"{path} is passed over for the state before it: {damage}", stacklevel=2
+                    f"{path} is passed over for the state before it: {damage}", stacklevel=3
                 )
-                continue
-            model.load_state_dict(_under("model.", tensors))
-            optimizer.load_state_dict(_nested_optimizer(tensors, words["param_groups"]))
-            _lay_out_like_parameters(optimizer)
-            return Place(**words["place"]), _under("best.", tensors) or None
-        return Place(), None
+        return None
+
+    def _unfinished(self) -> list[Path]:
+        """Tensors that no words make valid."""
+        tensors = self.folder.glob("state-*.safetensors")
+        return [path for path in tensors if not path.with_suffix(".json").exists()]
 
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob("state-*.json")) if self.folder else []
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict | None = None) -> str:
-    """Write a safetensors file atomically; returns its SHA-256."""
+    """Write a safetensors file atomically; returns its SHA-256.
+
+    Raises:
+        OSError: it could not be written, such as to a full disk; an older file stays.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     whole = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     try:
-        save_file(whole, draft, metadata)
+        try:
+            save_file(whole, draft, metadata)
+        except SafetensorError as failure:
+            raise OSError(f"{path} could not be written: {failure}") from failure
         digest = file_sha256(draft)
         _flush(draft)
         os.replace(draft, path)

@@ -1,7 +1,6 @@
 """Fine-tuning (§2.3, §2.4, §3.2): labelled faces, the loss of (10), early stop on validation."""
 
 import hashlib
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,28 +10,19 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from occfer.data.faceset import FaceSet
 from occfer.emotions import EMOTIONS
-from occfer.engine.batches import VIEWS, epoch_batches, steps_per_epoch
-from occfer.engine.checkpoint import Checkpoints
+from occfer.engine.batches import view_generator
 from occfer.engine.evaluate import evaluate
-from occfer.engine.training import (
-    Watcher,
-    build_optimizer,
-    channels_last,
-    check_finite,
-    default_fabric,
-    set_learning_rate,
-    stop_on_interrupt,
-    watched,
-)
+from occfer.engine.run import running
+from occfer.engine.supply import Batch
+from occfer.engine.training import Watcher, channels_last, default_fabric
 from occfer.fgw import FGW, PlainClassifier
 from occfer.lgds import LocalGlobalLoss, true_class_probability
 from occfer.ocl import Encoder
-from occfer.randomness import generator_for, seeded_modules
-from occfer.recipes import FinetuneRecipe, as_dict, finetuning
+from occfer.randomness import seeded_modules
+from occfer.recipes import FinetuneRecipe, finetuning
 from occfer.views import RandomView
 
 
@@ -117,97 +107,56 @@ def finetune(
                 "or none at all; leave those out with faces[faces.labels >= 0]."
             )
     fabric = fabric or default_fabric(recipe.precision)
-    model = build_classifier(recipe, encoder).to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(model, recipe)
-    model, optimizer = fabric.setup(model, optimizer)
     loss_function = build_loss(recipe)
     view = RandomView(size=min(train.size), **asdict(recipe.views))
-    checkpoints = Checkpoints(
-        run,
-        {
-            **as_dict(recipe),
-            "train": train.sha256,
-            "validation": validation.sha256,
-            "encoder": None if encoder is None else fingerprint(encoder),
-        },
-    )
-    place, best = checkpoints.resume(model, optimizer)
 
-    steps = steps_per_epoch(len(train), recipe.batch_size)
-    bar = tqdm(
-        total=recipe.epochs * steps,
-        initial=place.epoch * steps + place.step,
-        desc=recipe.method,
-        unit="step",
-        disable=not progress,
-    )
-    started = saved = time.monotonic()
-    before = place.seconds
-    with stop_on_interrupt() as stop, bar:
+    def measure(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        generator = view_generator(recipe.seed, batch.epoch, batch.step, batch.rank)
+        output = training.model(channels_last(view(batch.images, generator)))
+        loss = loss_function(output, batch.labels)
+        measured = {"loss": loss, **watch(output, batch.labels)}
+        return training.team.weigh(loss, len(batch.index), batch.whole), measured
+
+    inputs = {
+        "train": train.sha256,
+        "validation": validation.sha256,
+        "encoder": None if encoder is None else fingerprint(encoder),
+    }
+    with running(
+        build_classifier(recipe, encoder), train, recipe, inputs, run, fabric, watchers,
+        recipe.method, progress,
+    ) as training:  # fmt: skip
+        place = training.place
         while place.epoch < recipe.epochs and not _patience_is_out(place, recipe):
-            model.train()
-            set_learning_rate(optimizer, recipe.learning_rate_at(place.epoch))
-            for step, index in epoch_batches(
-                len(train), recipe.batch_size, recipe.seed, place.epoch, place.step
-            ):
-                generator = generator_for(recipe.seed, VIEWS, place.epoch, step)
-                images = view(train.images[index].to(fabric.device), generator)
-                targets = train.labels[index].to(fabric.device)
-                output = model(channels_last(images))
-                loss = loss_function(output, targets)
-                optimizer.zero_grad()
-                fabric.backward(loss)
-                optimizer.step()
-
-                measured = {"loss": loss.item(), **watch(output, targets)}
-                check_finite(measured["loss"], place.epoch, step, [train.ids[i] for i in index[:3]])
-                for name, value in measured.items():
-                    place.sums[name] = place.sums.get(name, 0.0) + value * len(index)
-                place.step = step + 1
-                bar.update()
-                now = time.monotonic()
-                place.seconds = before + now - started
-                if stop.asked:
-                    checkpoints.save(place, model, optimizer, best)
-                    stop.obey()
-                if now - saved > recipe.save_every_seconds:
-                    checkpoints.save(place, model, optimizer, best)
-                    saved = now
-            accuracy = evaluate(model, validation).accuracy
+            means = training.epoch(measure)
+            # Every process scores, with the first one's batch statistics, which this hands out.
+            scored = evaluate(training.model, validation)
+            accuracy = training.team.first(lambda scored=scored: scored.accuracy)
             if accuracy > place.best_accuracy:
                 place.best_epoch, place.best_accuracy = place.epoch, accuracy
-                best = {key: value.clone() for key, value in model.state_dict().items()}
-            place.seconds = before + time.monotonic() - started
-            row = {
-                "epoch": place.epoch + 1,
-                "learning_rate": recipe.learning_rate_at(place.epoch),
-                **{name: total / len(train) for name, total in place.sums.items()},
-                "validation_accuracy": accuracy,
-                "seconds": place.seconds,
-            }
-            place.history.append(watched(watchers, model.module, row))
-            place.epoch, place.step, place.sums = place.epoch + 1, 0, {}
-            bar.set_postfix(validation=f"{accuracy:.3f}", best=f"{place.best_accuracy:.3f}")
-        checkpoints.save(place, model, optimizer, best)
-        stop.obey()
-    classifier = model.module
-    if best is not None:
-        classifier.load_state_dict(best)
-    return Finetuned(classifier.eval(), place.history, place.best_epoch + 1, place.seconds)
+                training.best = {
+                    key: value.clone() for key, value in training.network.state_dict().items()
+                }
+            rate = recipe.learning_rate_at(place.epoch)
+            training.end_epoch({"learning_rate": rate, **means, "validation_accuracy": accuracy})
+    if training.best is not None:
+        training.network.load_state_dict(training.best)
+    training.settle()
+    return Finetuned(training.network.eval(), place.history, place.best_epoch + 1, place.seconds)
 
 
 @torch.no_grad()
-def watch(output, targets: Tensor) -> dict[str, float]:
+def watch(output, targets: Tensor) -> dict[str, Tensor]:
     """What (8) is doing: on which share of the regions it acts, and how sure regions and fusion are
     of the truth."""
     fused = true_class_probability(output.logits.float(), targets)
-    measured = {"accuracy": (output.logits.argmax(1) == targets).float().mean().item()}
+    measured = {"accuracy": (output.logits.argmax(1) == targets).float().mean()}
     if hasattr(output, "region_logits"):
         region = true_class_probability(output.region_logits.float(), targets)
         measured |= {
-            "restrained": (region > fused[:, None]).float().mean().item(),
-            "fused_probability": fused.mean().item(),
-            "region_probability": region.mean().item(),
+            "restrained": (region > fused[:, None]).float().mean(),
+            "fused_probability": fused.mean(),
+            "region_probability": region.mean(),
         }
     return measured
 

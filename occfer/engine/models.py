@@ -9,6 +9,7 @@ from torch import nn
 from occfer.engine.checkpoint import load_tensors, save_tensors, write_atomically
 from occfer.engine.finetune import build_classifier
 from occfer.engine.pretrain import build_encoder
+from occfer.engine.team import is_first_process
 from occfer.ocl import Encoder
 from occfer.recipes import FinetuneRecipe, PretrainRecipe, as_dict, from_dict
 
@@ -18,8 +19,13 @@ WEIGHTS, WORDS = "model.safetensors", "model.json"
 def save_model(
     model: nn.Module, recipe: PretrainRecipe | FinetuneRecipe, folder: str | Path
 ) -> Path:
-    """Write an encoder (with its :class:`PretrainRecipe`) or a classifier to a folder."""
+    """Write an encoder (with its :class:`PretrainRecipe`) or a classifier to a folder.
+
+    Of several processes only the first one writes.
+    """
     folder = Path(folder)
+    if not is_first_process():
+        return folder
     folder.mkdir(parents=True, exist_ok=True)
     digest = save_tensors(model.state_dict(), folder / WEIGHTS)
     words = {"recipe": as_dict(recipe), "sha256": digest}

@@ -23,6 +23,7 @@ from occfer.engine.checkpoint import write_atomically
 from occfer.engine.conditions import Conditions, load_predictions
 from occfer.engine.evaluate import Predictions
 from occfer.engine.measurements import Measurements
+from occfer.engine.team import is_first_process
 from occfer.recipes import TIER
 
 PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn")
@@ -58,8 +59,13 @@ class Record:
                     yield f"{condition} {name}", each["mean"], tuple(each["interval_95"])
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``<folder>/<experiment>/<name>.json`` and ``<name>.npz`` beside it."""
+        """Write ``<folder>/<experiment>/<name>.json`` and ``<name>.npz`` beside it.
+
+        Of several processes only the first one writes.
+        """
         path = Path(folder) / self.values["experiment"] / f"{self.name}.json"
+        if not is_first_process():
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         if self.predictions is not None:
             self.predictions.save(path.with_suffix(".npz"))

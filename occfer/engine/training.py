@@ -1,9 +1,7 @@
-"""What pre-training and fine-tuning share: devices, optimisers, and being stopped politely."""
+"""What pre-training and fine-tuning share: devices, optimisers, layouts, and who may watch."""
 
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,49 +15,25 @@ Watcher = Callable[[nn.Module, Mapping[str, Any]], Mapping[str, Any]]
 """Called after each epoch with the network and the epoch's row; returns values to add to the row.
 
 The network is in evaluation mode and must be left as it is. Values are plain JSON values and a
-function of network and row alone: a run that is stopped right after an epoch asks again.
+function of network and row alone: a run that is stopped right after an epoch asks again. With
+several processes only the first one watches.
 """
 
 
-class StopRequest:
-    """Set by Ctrl-C; the loop finishes its step, saves, and then obeys."""
-
-    def __init__(self):
-        self.asked = False
-
-    def obey(self) -> None:
-        """Stop here if asked to; whoever calls has saved just before."""
-        if self.asked:
-            raise KeyboardInterrupt("stopped and saved; the same call goes on from here.")
-
-
-@contextmanager
-def stop_on_interrupt() -> Iterator[StopRequest]:
-    """Turn the first Ctrl-C (or SIGTERM) into a request; a second one stops at once.
-
-    A weight update that is cut in half cannot be resumed exactly, so the loop asks between steps.
-    """
-    request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-
-    def ask(number, frame):
-        if request.asked:
-            raise KeyboardInterrupt
-        request.asked = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def default_fabric(precision: str) -> Fabric:
-    """One device: the GPU where there is one, else the CPU."""
-    return Fabric(accelerator="auto", devices=1, precision=precision)
+    """One device, the GPU where there is one; or the processes that ``torchrun`` has started."""
+    here, everywhere = (int(os.environ.get(f"{of}WORLD_SIZE", 1)) for of in ("LOCAL_", ""))
+    if everywhere == 1:
+        return Fabric(accelerator="auto", devices=1, precision=precision)
+    fabric = Fabric(
+        accelerator="auto",
+        devices=here,
+        num_nodes=everywhere // here,
+        strategy="ddp",
+        precision=precision,
+    )
+    fabric.launch()
+    return fabric
 
 
 def build_optimizer(model: nn.Module, recipe: PretrainRecipe | FinetuneRecipe) -> Optimizer:
@@ -93,12 +67,3 @@ def watched(watchers: Sequence[Watcher], model: nn.Module, row: dict[str, Any]) 
 def channels_last(images: Tensor) -> Tensor:
     """The memory layout in which convolutions are fastest; values stay."""
     return images.contiguous(memory_format=torch.channels_last)
-
-
-def check_finite(loss: float, epoch: int, step: int, ids: list[str]) -> None:
-    """Stop a run whose loss is no number, and say where to look."""
-    if loss != loss or loss in (float("inf"), float("-inf")):
-        raise FloatingPointError(
-            f"the loss became {loss} in epoch {epoch}, step {step}; lower the learning rate, or "
-            f"look at the faces of that batch ({', '.join(ids[:3])}, …)."
-        )

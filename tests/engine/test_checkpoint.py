@@ -58,7 +58,7 @@ def saved(tmp_path, pictures):
 def test_a_resumed_optimiser_goes_on_bit_by_bit(tmp_path, pictures, optimizer) -> None:
     model, stepper = fresh(optimizer)
     train(model, stepper, pictures, 3)
-    place = Place(2, 5, {"loss": 1 / 3}, [{"epoch": 1, "loss": 0.1}], 1, 0.7, 12.5)
+    place = Place(2, 5, {"loss": [1 / 3, 0.1]}, [{"epoch": 1, "loss": 0.1}], 1, 0.7, 12.5)
     best = {"weight": torch.arange(3.0)}
     Checkpoints(tmp_path, RECIPE).save(place, model, stepper, best)
 
@@ -140,6 +140,8 @@ def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path) -> None
     Checkpoints(folder, RECIPE)
     (folder / ".state-000004.safetensors.4711").write_bytes(b"half")
     (folder / ".state-000004.json.4711").write_bytes(b"{")
+    (folder / ".recipe.json.4711").write_bytes(b"{")
+    (folder / "state-000005.safetensors").write_bytes(b"whole, but without its words")
     Checkpoints(folder, RECIPE)
     assert [path.name for path in folder.iterdir()] == ["recipe.json"]
 
@@ -165,6 +167,13 @@ def test_a_folder_of_another_recipe_is_refused_and_left_alone(saved) -> None:
     with pytest.raises(ValueError, match=r"another recipe \(differs in epochs, seed\); choose"):
         Checkpoints(saved, {"rate": 0.1, "epochs": 4, "seed": 1})
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
+def test_a_field_that_is_younger_than_the_folder_means_its_default(tmp_path) -> None:
+    Checkpoints(tmp_path, {"rate": 0.1})
+    Checkpoints(tmp_path, {"rate": 0.1, "sync": False}, {"rate": 0.5, "sync": False})
+    with pytest.raises(ValueError, match=r"differs in sync\)"):
+        Checkpoints(tmp_path, {"rate": 0.1, "sync": True}, {"rate": 0.5, "sync": False})
 
 
 def test_tuples_in_a_recipe_are_no_other_recipe(tmp_path) -> None:

@@ -123,7 +123,7 @@ def test_what_is_watched_is_what_happened() -> None:
 
     regional = torch.stack([logits(0.9, 0.3), logits(0.2, 0.1)])
     output = FGWOutput(logits(0.6, 0.4), regional, torch.zeros(2, 2, 1), torch.zeros(2, 2, 1, 1))
-    watched = watch(output, torch.tensor([0, 0]))
+    watched = as_numbers(watch(output, torch.tensor([0, 0])))
     assert watched == pytest.approx(
         {
             "accuracy": 1 / 2,  # 0.6 is right, 0.4 is wrong
@@ -132,8 +132,12 @@ def test_what_is_watched_is_what_happened() -> None:
             "region_probability": (0.9 + 0.3 + 0.2 + 0.1) / 4,
         }
     )
-    plain = watch(PlainOutput(logits(0.6, 0.4)), torch.tensor([0, 0]))
+    plain = as_numbers(watch(PlainOutput(logits(0.6, 0.4)), torch.tensor([0, 0])))
     assert plain == pytest.approx({"accuracy": 1 / 2})
+
+
+def as_numbers(measured) -> dict[str, float]:
+    return {name: value.item() for name, value in measured.items()}
 
 
 def test_faces_without_labels_are_refused(toy_faces, fgw_recipe) -> None:

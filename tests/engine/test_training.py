@@ -1,5 +1,4 @@
 import inspect
-import math
 import os
 import signal
 
@@ -7,12 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from occfer.engine.stopping import stop_on_interrupt
 from occfer.engine.training import (
     build_optimizer,
     channels_last,
-    check_finite,
     set_learning_rate,
-    stop_on_interrupt,
 )
 from occfer.recipes import FinetuneRecipe, PretrainRecipe
 
@@ -74,16 +72,3 @@ def test_the_memory_layout_changes_and_no_value(pictures) -> None:
     laid_out = channels_last(images)
     assert torch.equal(laid_out, images)
     assert laid_out.is_contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_no_number_is_said_with_its_place(loss) -> None:
-    with pytest.raises(FloatingPointError) as caught:
-        check_finite(loss, 3, 7, ["anna", "ben"])
-    for word in (str(loss), "epoch 3", "step 7", "anna, ben", "lower the learning rate"):
-        assert word in str(caught.value)
-
-
-def test_a_finite_loss_passes() -> None:
-    check_finite(0.0, 0, 0, [])
-    check_finite(-1e30, 0, 0, [])

@@ -1,0 +1,140 @@
+"""Two processes that share each batch train what one process with the whole batch trains."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from occfer.engine.batches import view_generator
+from occfer.recipes import as_dict
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OCCFER_TIER": "smoke"}
+FACES = 41
+"""In batches of 16 the last one has 9, of which one process takes 5 and the other 4."""
+
+
+@pytest.fixture(scope="module")
+def faces_folder(tmp_path_factory, toy_faces) -> Path:
+    return toy_faces(FACES, noise=0.9).save(tmp_path_factory.mktemp("faces") / "faces")
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory, faces_folder, ocl_recipe, fgw_recipe):
+    """All runs of this file, one after another: what each left, and how its processes ended."""
+    folder = tmp_path_factory.mktemp("team")
+    recipes = {"pretrain": ocl_recipe, "finetune": fgw_recipe}
+    jobs = {}
+    for method, make in recipes.items():
+        common = {"faces": str(faces_folder), "processes": 2}
+        gentle = make(
+            optimizer="sgd",
+            learning_rate=1e-3,
+            epochs=1,
+            synchronise_batch_norm=True,
+            precision="64-true",
+        )
+        still = {**common, "recipe": as_dict(gentle), "still": True}
+        jobs[f"{method}-one"] = {**still, "processes": 1}
+        jobs[f"{method}-two"] = still
+        usual = {**common, "recipe": as_dict(make(save_every_seconds=0.0)), "watched": True}
+        jobs[f"{method}-whole"] = {**usual, "run": str(folder / f"{method}-whole-run")}
+        stopped = {**usual, "run": str(folder / f"{method}-stopped-run")}
+        jobs[f"{method}-killed"] = {**stopped, "kill": [1, 4]}
+        jobs[f"{method}-interrupted"] = {**stopped, "interrupt": [1, 1]}
+        jobs[f"{method}-resumed"] = stopped
+    for name, job in jobs.items():
+        job["out"] = str(folder / name)
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    worker = Path(__file__).with_name("team_at_work.py")
+    done = subprocess.run(
+        [sys.executable, str(worker), str(folder / "jobs.json")],
+        capture_output=True, text=True, env=HERE, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout.splitlines()[-1]), done.stdout
+
+
+def left(ended, name: str, rank: int):
+    """Rows, faces per step, and mean pixel per step; weights; gradients by step."""
+    out = ended[0] / f"{name}-{rank}"
+    return (
+        *json.loads(out.with_suffix(".json").read_text()),
+        load_file(out.with_suffix(".weights")),
+        load_file(out.with_suffix(".gradients")),
+    )
+
+
+def assert_same_weights(a, b) -> None:
+    assert a.keys() == b.keys()
+    assert [key for key in a if not torch.equal(a[key], b[key])] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["pretrain", "finetune"])
+def test_two_halves_have_the_loss_and_the_gradients_of_the_whole(ended, method) -> None:
+    rows, seen, _, weights, gradients = left(ended, f"{method}-one", 0)
+    views = 2 if method == "pretrain" else 1
+    assert seen == [16 * views, 16 * views, 9 * views]
+    assert max(gradients["0"].abs()) > 1e-3
+    for rank, last in ((0, 5), (1, 4)):
+        own_rows, own_seen, _, own_weights, own_gradients = left(ended, f"{method}-two", rank)
+        assert own_seen == [8 * views, 8 * views, last * views]
+        assert own_rows == [pytest.approx(row, abs=1e-6) for row in rows]
+        assert own_gradients.keys() == gradients.keys()
+        for step, gradient in gradients.items():
+            torch.testing.assert_close(own_gradients[step], gradient, atol=1e-6, rtol=1e-5)
+        for key, weight in weights.items():
+            torch.testing.assert_close(own_weights[key], weight, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["pretrain", "finetune"])
+def test_a_team_that_was_killed_and_interrupted_goes_on_to_the_last_bit(ended, method) -> None:
+    _, codes, said = ended
+    assert codes[f"{method}-whole"] == codes[f"{method}-resumed"] == [0, 0]
+    assert codes[f"{method}-killed"][1] == -9
+    assert codes[f"{method}-killed"][0] != 0
+    # One was asked to stop; both did, in the same step, and said that all is saved.
+    assert codes[f"{method}-interrupted"] == [130, 130]
+    assert said.count(f"{method}-interrupted 0: stopped and saved") == 1
+    assert said.count(f"{method}-interrupted 1: stopped and saved") == 1
+    for rank in (0, 1):
+        rows, seen, _, weights, _ = left(ended, f"{method}-whole", rank)
+        again, rest, _, resumed, _ = left(ended, f"{method}-resumed", rank)
+        assert rows == again
+        assert len(seen) == 9
+        assert len(rest) == 3
+        assert_same_weights(weights, resumed)
+    assert_same_weights(left(ended, f"{method}-whole", 0)[3], left(ended, f"{method}-whole", 1)[3])
+
+
+@pytest.mark.slow
+def test_the_first_process_alone_watches_and_writes(ended) -> None:
+    for method in ("pretrain", "finetune"):
+        for rank in (0, 1):
+            rows = left(ended, f"{method}-whole", rank)[0]
+            assert [row["rank"] for row in rows] == [0, 0, 0]
+        names = sorted(path.name for path in (ended[0] / f"{method}-whole-run").iterdir())
+        assert len(names) == 5
+        assert names[0] == "recipe.json"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["pretrain", "finetune"])
+def test_each_process_sees_views_of_its_own(ended, method) -> None:
+    means = [left(ended, f"{method}-whole", rank)[2] for rank in (0, 1)]
+    assert len({*means[0], *means[1]}) == 18
+
+
+def test_generators_of_views_differ_by_everything_that_names_them() -> None:
+    places = [(s, e, t, r) for s in (0, 1) for e in (0, 1) for t in (0, 1) for r in (0, 1, 2)]
+    drawn = {torch.rand((), generator=view_generator(*place)).item() for place in places}
+    assert len(drawn) == len(places)
+    again = torch.rand((), generator=view_generator(*places[5])).item()
+    assert again in drawn
