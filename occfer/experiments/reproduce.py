@@ -22,7 +22,7 @@ from pathlib import Path
 from occfer.baselines import DESCRIPTORS
 from occfer.engine.finetune import build_classifier
 from occfer.engine.records import Record, environment
-from occfer.experiments import budget, figure3, figure4, plan, table1
+from occfer.experiments import budget, figure3, figure4, plan, table1, table2
 from occfer.experiments.carry import has_model, has_parts
 from occfer.recipes import TABLE1_ROWS, TIER, FinetuneRecipe, PretrainRecipe, Tier
 
@@ -44,6 +44,7 @@ class Experiment:
 
 EXPERIMENTS = {
     "table1": Experiment(table1.EXPERIMENT, tuple(TABLE1_ROWS), table1.run_row),
+    "table2": Experiment(table1.EXPERIMENT, table2.ROWS, table1.run_row),
     "figure3": Experiment(figure3.EXPERIMENT, figure3.METHODS, figure3.run_method),
     "figure4": Experiment(figure4.EXPERIMENT, figure4.METHODS, figure4.run_method),
 }

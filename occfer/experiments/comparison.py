@@ -1,0 +1,184 @@
+"""Two rows over all their seeds: how large is the difference, and which chance could explain it?
+
+There are two kinds of chance. Training again with another seed gives another network; how much that
+changes is seen in the spread of the paired differences over seeds (Student's t). Other test faces
+would give another accuracy; that is asked face by face, as McNemar's test does for one seed. All
+seeds are scored on the same faces, so their votes on one face belong together, and the test is the
+one for clustered pairs (Durkalski et al., 2003), which is McNemar's where there is one seed.
+"""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm, t
+
+from occfer.engine.conditions import Conditions
+from occfer.engine.evaluate import Predictions, mcnemar
+from occfer.engine.records import Record
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Accuracy of one row over its seeds, in per cent.
+
+    Args:
+        accuracies: by seed.
+    """
+
+    accuracies: Mapping[int, float]
+
+    @property
+    def mean(self) -> float:
+        return statistics.mean(self.accuracies.values())
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation over seeds; None for one seed."""
+        values = list(self.accuracies.values())
+        return statistics.stdev(values) if len(values) > 1 else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of the mean over seeds (Student's t); None for one seed."""
+        return t_interval(list(self.accuracies.values()))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row against another, over the seeds that both have.
+
+    Args:
+        differences: accuracy of the first minus that of the second, in points, by seed.
+        only_first, only_second: faces that one of them alone recognised, by seed.
+        p_by_seed: McNemar's exact test of each seed.
+        p_faces: the same question over all seeds together, for the faces at hand.
+    """
+
+    differences: Mapping[int, float]
+    only_first: Mapping[int, int]
+    only_second: Mapping[int, int]
+    p_by_seed: Mapping[int, float]
+    p_faces: float
+
+    @property
+    def mean(self) -> float:
+        """Of the differences, in points."""
+        return statistics.mean(self.differences.values())
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of the mean difference over seeds, in points; None for one seed."""
+        return t_interval(list(self.differences.values()))
+
+    @property
+    def p_seeds(self) -> float | None:
+        """Paired t-test over seeds, two-sided; None for one seed."""
+        return t_test(list(self.differences.values()))
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether neither kind of chance explains the difference, as far as it can be asked."""
+        return self.p_faces < LEVEL and (self.p_seeds is None or self.p_seeds < LEVEL)
+
+    def sentence(self, first: str, second: str) -> str:
+        """The whole comparison in words, for two rows by name."""
+        if len(self.differences) == 1:
+            (seed,) = self.differences
+            chance = (
+                f"with one seed, {seed}; {self.only_first[seed]} faces are recognised by the first "
+                f"alone and {self.only_second[seed]} by the second alone (McNemar's exact "
+                f"p = {self.p_faces:.2g})"
+            )
+        else:
+            low, high = self.interval
+            chance = (
+                f"in the mean over {len(self.differences)} seeds (95 % interval over seeds "
+                f"{low:+.2f} to {high:+.2f}, paired t-test p = {self.p_seeds:.2g}; face by face, "
+                f"McNemar's test over all seeds p = {self.p_faces:.2g})"
+            )
+        verdict = "more than chance would give" if self.beyond_chance else (
+            "which chance alone could give"
+        )  # fmt: skip
+        return f"{first} scores {self.mean:+.2f} points against {second} {chance}, {verdict}."
+
+
+def by_seed(records: Iterable[Record], condition: str | None = None) -> dict[int, Predictions]:
+    """The predictions of every recorded seed; of one ``condition`` where there are several."""
+    found = {}
+    for record in records:
+        said = record.predictions
+        if isinstance(said, Conditions) != (condition is not None):
+            expected = "one condition" if isinstance(said, Conditions) else "no condition"
+            raise ValueError(f"{record.name} asks for {expected}, got condition={condition!r}.")
+        found[record.values["seed"]] = said if condition is None else said[condition]
+    return found
+
+
+def summarise(predictions: Mapping[int, Predictions]) -> Summary:
+    """Accuracy over seeds; see :func:`by_seed`."""
+    if not predictions:
+        raise ValueError("there is no seed to summarise; run the row first.")
+    return Summary({seed: 100 * each.accuracy for seed, each in sorted(predictions.items())})
+
+
+def compare(
+    first: Mapping[int, Predictions], second: Mapping[int, Predictions]
+) -> Comparison | None:
+    """Two rows over the seeds that both have; None where they share no seed.
+
+    Raises:
+        ValueError: they were scored on different faces.
+    """
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
+        return None
+    tests = {seed: mcnemar(first[seed], second[seed]) for seed in seeds}
+    votes = np.stack(
+        [first[seed].correct.astype(int) - second[seed].correct.astype(int) for seed in seeds]
+    )
+    return Comparison(
+        {seed: 100 * (first[seed].accuracy - second[seed].accuracy) for seed in seeds},
+        {seed: only for seed, (only, _, _) in tests.items()},
+        {seed: only for seed, (_, only, _) in tests.items()},
+        {seed: p for seed, (_, _, p) in tests.items()},
+        tests[seeds[0]][2] if len(seeds) == 1 else clustered_mcnemar(votes.sum(axis=0)),
+    )
+
+
+def clustered_mcnemar(votes: np.ndarray) -> float:
+    """Two-sided probability of so uneven a vote if both rows were equally good.
+
+    Args:
+        votes: of each face, [N]: with how many seeds the first row alone recognised it, minus
+            with how many the second alone did.
+    """
+    spread = math.sqrt(float((votes.astype(float) ** 2).sum()))
+    if not spread:
+        return 1.0
+    # The sum moves in steps of twice their divisor; half a step is for continuity (Edwards, 1948).
+    beyond = max(0.0, abs(float(votes.sum())) - float(np.gcd.reduce(votes)))
+    return float(min(1.0, 2 * norm.sf(beyond / spread)))
+
+
+def t_interval(values: list[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """Student's interval of a mean; None for one value."""
+    if len(values) < 2:
+        return None
+    mean, error = statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
+    reach = float(t.ppf(0.5 + confidence / 2, len(values) - 1)) * error
+    return mean - reach, mean + reach
+
+
+def t_test(values: list[float]) -> float | None:
+    """Two-sided probability of so large a mean if the true one were 0; None for one value."""
+    if len(values) < 2:
+        return None
+    mean, error = statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
+    if error == 0:
+        return 0.0 if mean else 1.0
+    return float(2 * t.sf(abs(mean) / error, len(values) - 1))
