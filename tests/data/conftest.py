@@ -1,6 +1,8 @@
 """Faces and pictures to test with, and a cache folder of each test's own."""
 
+import os
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,9 @@ import torch
 from PIL import Image
 
 from occfer.data import FaceSet
+from occfer.engine.records import Record, environment
+
+RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +86,18 @@ def real_cache(tmp_path_factory, shared_data):
         patch.setenv("OCCFER_CACHE", str(folder))
         fer2013("train", shared_data)
     return folder
+
+
+@pytest.fixture(scope="session")
+def keep_record():
+    """``keep_record("hostile", cases=...)``: what a test saw, for the tables of chapter 2.
+
+    Written only where ``OCCFER_RECORD=1`` says that the record in the book is to be renewed.
+    """
+
+    def keep(name: str, **values) -> None:
+        if os.environ.get("OCCFER_RECORD"):
+            about = {"experiment": "collecting", "name": name, "environment": environment()}
+            Record(about | values).save(RESULTS)
+
+    return keep

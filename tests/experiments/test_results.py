@@ -19,8 +19,14 @@ from occfer.recipes import (
 )
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
-# What MTCNN saw is no run of a network; tests/tools/test_synthfer_quality.py checks that record.
-PATHS = sorted(set(RESULTS.glob("*/*.json")) - {RESULTS / "synthfer" / "mtcnn.json"})
+# No runs of a network: what MTCNN saw (tests/tools/test_synthfer_quality.py checks that record),
+# what becomes of pictures on their way (tests/data), and duplicates (test_duplicates.py).
+OTHERS = {"collecting", "duplicates"}
+PATHS = sorted(
+    path
+    for path in set(RESULTS.glob("*/*.json")) - {RESULTS / "synthfer" / "mtcnn.json"}
+    if path.parent.name not in OTHERS
+)
 SCORED = [path for path in PATHS if path.with_suffix(".npz").exists()]
 
 

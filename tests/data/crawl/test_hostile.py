@@ -26,6 +26,8 @@ from occfer.data.crawl import Manifest, crawl
 from occfer.data.crawl.addresses import is_public, parse, resolve
 from occfer.data.crawl.fetch import Fetcher
 from occfer.data.crawl.outcomes import Failure
+from occfer.engine.records import Record
+from tests.data.conftest import RESULTS
 from tests.data.crawl.server import (
     Listed,
     Request,
@@ -159,7 +161,7 @@ CASES: list[tuple[str, str, Route | None, str, str]] = [
     ("3,900 letters",               "/" + "a" * 3900, reply(200, picture(19)), "stored", ""),
     ("a name from a header",        "/cd.png", reply(200, picture(20), Content_Disposition='attachment; filename="../../.bashrc"'), "stored", ""),
     ("a fragment",                  "/f.png#<script>", reply(200, picture(21)), "stored", ""),
-    ("one GOOD redirect",           "/moved.png", redirect("/to.png"), "stored", ""),
+    ("one good redirect",           "/moved.png", redirect("/to.png"), "stored", ""),
     ("four of them",                "/r0.png", redirect("/r1.png"), "stored", ""),
     ("503, then good",              "/503.png", in_turn(reply(503), reply(200, picture(24))), "stored", ""),
     ("429, Retry-After, then good", "/429.png", in_turn(reply(429, Retry_After=1), reply(200, picture(25))), "stored", ""),
@@ -319,6 +321,21 @@ def test_every_case_ends_as_it_should(crawled, name, status, reason) -> None:
     row = crawled.rows[name]
     assert row["status"] == status, row["reason"]
     assert reason in row["reason"]
+
+
+def test_the_table_in_the_book_shows_these_cases(crawled, keep_record) -> None:
+    cases = [
+        dict(
+            case=name,
+            asked=answer is not None,
+            expected=status,
+            status=crawled.rows[name]["status"],
+        )
+        for name, _, answer, status, _ in CASES
+    ]
+    keep_record("hostile", cases=cases)
+    assert all(case["status"] == case["expected"] for case in cases)
+    assert Record.load(RESULTS / "collecting" / "hostile.json").values["cases"] == cases
 
 
 def test_no_two_cases_have_one_name_and_none_is_lost(crawled) -> None:

@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from random import Random
-from time import sleep
+from time import monotonic, sleep
 
 import pytest
 
@@ -35,6 +35,7 @@ KEYWORDS = ["happy child", "sad man"]
 QUOTA = 60
 KILLS = 20
 AT_ONCE = 4
+DELAY = 0.02  # seconds until the server answers
 PACE = Pace(interval=0.0, per_host=AT_ONCE, at_once=AT_ONCE, attempts=3, backoff=0.01)
 LIMITS = Limits(side=32, seconds=20.0)
 FINAL = {"stored", "duplicate", "http_error", "no_picture", "broken", "refused"}
@@ -92,13 +93,20 @@ class Nursery:
         assert self.process.stdout.readline() == "ready\n"
 
     def crawl(self, server: Server, folder: Path, die=None, kill_after: float | None = None) -> int:
-        """Let one crawl run, kill it where asked, and return its exit status."""
+        """Let one crawl run, kill it where asked, and return its exit status.
+
+        ``kill_after`` is a number of requests, which keep step with the machine where seconds do
+        not; 7.5 is half the time of an answer after the seventh.
+        """
         job = {"address": server.address, "folder": str(folder), "die": die}
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
         child = int(self.process.stdout.readline())
         if kill_after is not None:
-            sleep(kill_after)
+            end, asked = monotonic() + 60, len(server.log) + int(kill_after)
+            while len(server.log) < asked and monotonic() < end:
+                sleep(0.001)
+            sleep(kill_after % 1 * DELAY)
             os.kill(child, signal.SIGKILL)  # at worst it has ended and waits to be collected
         return int(self.process.stdout.readline())
 
@@ -112,7 +120,7 @@ def nursery():
     nursery.process.stdout.close()
 
 
-def late(route: Route, seconds: float = 0.02) -> Route:
+def late(route: Route, seconds: float = DELAY) -> Route:
     """The same answer a moment later, so that there is a moment to be killed in."""
 
     def wait(request):
@@ -220,14 +228,25 @@ def assert_whole(folder: Path, uninterrupted) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments(uninterrupted, world, nursery, tmp_path) -> None:
+def test_killed_at_twenty_random_moments(
+    uninterrupted, world, nursery, tmp_path, keep_record
+) -> None:
     folder, random = tmp_path / "killed", Random(2022)
     before: dict[str, dict] = {}
-    met_unfinished, final_before, log_before = 0, {}, 0
+    kills, final_before, log_before = [], {}, 0
     for _ in range(KILLS):
-        status = nursery.crawl(world, folder, kill_after=random.uniform(0.0, 0.2))
-        met_unfinished += status == -signal.SIGKILL
+        # On average so many that the last kill still finds something to be done.
+        moment = random.uniform(0.0, 1.6 * uninterrupted[2] / KILLS)
+        status = nursery.crawl(world, folder, kill_after=moment)
         rows = read(folder)
+        kills.append(
+            dict(
+                requests=round(moment, 2),
+                killed=status == -signal.SIGKILL,
+                rows=len(rows),
+                pictures=len(files(folder)),
+            )
+        )
         assert before.keys() <= rows.keys(), "a row is lost"
         changed = {url for url, row in final_before.items() if rows[url] != row}
         assert changed == set(), "a row that was final has changed"
@@ -238,7 +257,9 @@ def test_killed_at_twenty_random_moments(uninterrupted, world, nursery, tmp_path
         assert len(files(folder) - set(stored(rows))) <= 1
         before, log_before = rows, len(world.log)
         final_before = {url: row for url, row in rows.items() if row["status"] in FINAL}
+    met_unfinished = sum(kill["killed"] for kill in kills)
     assert met_unfinished >= KILLS * 3 // 4, "the crawl was too quick to be killed"
+    assert len({kill["pictures"] for kill in kills}) >= KILLS // 2, "the kills met no work"
     assert nursery.crawl(world, folder) == 0
     assert_whole(folder, uninterrupted)
     # What was under way at a kill is asked once more (a redirect is two requests), nothing else.
@@ -246,6 +267,17 @@ def test_killed_at_twenty_random_moments(uninterrupted, world, nursery, tmp_path
     asked = len(world.log)
     assert nursery.crawl(world, folder) == 0
     assert len(world.log) == asked, "a finished crawl asks nobody"
+    after, (expected, pictures, requests) = read(folder), uninterrupted
+    keep_record(
+        "kills-crawl",
+        kills=kills,
+        rows=len(after),
+        pictures=len(files(folder)),
+        lost=len(expected.keys() - after.keys()) + len(pictures - stored(after)),
+        doubled=sum(count - 1 for count in stored(after).values()),
+        requests=asked,
+        requests_uninterrupted=requests,
+    )
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
