@@ -183,7 +183,7 @@ def as_float(
             "faces must be [batch, 1 or 3 channels, height, width], got shape "
             f"{list(faces.shape)}; add or move the missing axis."
         )
-    return faces.float().div(255) if faces.dtype == torch.uint8 else faces.float()
+    return faces.float().div_(255) if faces.dtype == torch.uint8 else faces.float()
 
 
 def resample(
@@ -191,21 +191,19 @@ def resample(
 ) -> Float[Tensor, "batch colours size size"]:
     """Crop, turn and mirror in one bilinear resampling; outside the picture its border goes on."""
     device = images.device
-    across, down = parameters.extent.to(device)[:, :, None, None].unbind(dim=1)
-    mirror = torch.where(parameters.flip, -1.0, 1.0).to(device)[:, None, None]
-    angle = parameters.angle.to(device)[:, None, None]
-    centre = (2 * parameters.centre.to(device) - 1)[:, :, None, None]
+    across, down = parameters.extent.to(device)[:, :, None].unbind(dim=1)
+    mirror = torch.where(parameters.flip, -1.0, 1.0).to(device)[:, None]
+    angle = parameters.angle.to(device)[:, None]
+    centre = 2 * parameters.centre.to(device) - 1
     height, width = images.shape[-2:]
     # Half-pixel centres of the view, in [-1, 1]: grid_sample's units.
     place = (2 * torch.arange(size, device=device) + 1) / size - 1
-    x, y = (place * across * mirror), (place[:, None] * down)
-    grid = torch.stack(
-        [
-            x * angle.cos() - y * angle.sin() * (height / width) + centre[:, 0],
-            x * angle.sin() * (width / height) + y * angle.cos() + centre[:, 1],
-        ],
-        dim=-1,
-    )
+    x, y = place * across * mirror, place * down
+    # A pixel of the view lies where its column leads to, and from there its row.
+    column = torch.stack([x * angle.cos(), x * angle.sin() * (width / height)], dim=1)
+    row = torch.stack([-y * angle.sin() * (height / width), y * angle.cos()], dim=1)
+    grid = column[:, :, None, :] + row[:, :, :, None]
+    grid = grid.add_(centre[:, :, None, None]).movedim(1, -1)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 

@@ -86,12 +86,12 @@ def draw_fill(
 
 def _mixed(images: Tensor, generator: Generator) -> Tensor:
     """Each picture draws one of ``MIXED``; only the pictures that need a canvas get one."""
-    choice = torch.randint(
-        len(MIXED), (len(images),), generator=generator, device=generator.device
-    ).to(images.device)
+    choice = torch.randint(len(MIXED), (len(images),), generator=generator, device=generator.device)
     canvas = torch.empty_like(images)
     for number, fill in enumerate(MIXED):
-        chosen = choice == number
-        if chosen.any():
-            canvas[chosen] = draw_fill(images[chosen], fill, generator).expand_as(images[chosen])
+        chosen = (choice == number).nonzero()[:, 0]
+        if len(chosen):
+            # Of the pictures these fills look at nothing but the shape.
+            alike = images[: len(chosen)]
+            canvas[chosen.to(images.device)] = draw_fill(alike, fill, generator).expand_as(alike)
     return canvas
