@@ -56,7 +56,6 @@ class Pretrain(Data):
         splits = table1.load_splits(self.data, self.root)
         pool = drop_leaks(splits.train, splits.validation, splits.test)
         result = pretrain(pool, self.recipe, run=self.out)
-        folder = save_model(result.encoder, self.recipe, self.out / "model")
         record = make_record(
             "pretrain",
             self.out.name,
@@ -65,6 +64,7 @@ class Pretrain(Data):
             result.history,
             result.seconds,
         )
+        folder = save_model(result.encoder, self.recipe, self.out / "model", record.values)
         say(f"encoder: {folder}\nrecord: {record.save(self.out)}")
 
 
@@ -82,7 +82,6 @@ class Finetune(Data):
         train, validation = (load_faces(self.data, s, self.root) for s in ("train", "val"))
         encoder = None if self.encoder is None else load_encoder(self.encoder)
         result = finetune(train, validation, self.recipe, encoder, run=self.out)
-        folder = save_model(result.model, self.recipe, self.out / "model")
         record = make_record(
             "finetune",
             self.out.name,
@@ -94,6 +93,7 @@ class Finetune(Data):
             scored="validation",
             best_epoch=result.best_epoch,
         )
+        folder = save_model(result.model, self.recipe, self.out / "model", record.values)
         say(f"model: {folder}\nrecord: {record.save(self.out)}")
 
 

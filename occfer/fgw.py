@@ -14,6 +14,7 @@ from occfer.attention import ChannelSpatialAttention
 from occfer.backbones import Backbone
 from occfer.lgds import Fusion, Head, classification_head
 from occfer.ocl import Encoder
+from occfer.pretrained import Pretrained
 from occfer.regions import CENTRE, CORNER, Share, five_regions, region_boxes
 
 
@@ -26,7 +27,7 @@ class FGWOutput(NamedTuple):
     attention: Float[Tensor, "batch regions map_height map_width"]
 
 
-class FGW(nn.Module):
+class FGW(Pretrained):
     """The network of Fig. 1, below the dashed line: regions → Z(·) → CSA → fusion → FC(·).
 
     Args:
@@ -103,7 +104,7 @@ class FGW(nn.Module):
         _take_over(self.backbone, encoder)
 
 
-class PlainClassifier(nn.Module):
+class PlainClassifier(Pretrained):
     """The row "Res18" of Table 1: the whole face, one backbone, one linear layer.
 
     Args:

@@ -13,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from occfer.backbones import Backbone
+from occfer.pretrained import Pretrained
 
 
-class Encoder(nn.Module):
+class Encoder(Pretrained):
     """Enc(·) of §2.2: a backbone and global average pooling; one vector per face.
 
     Args:

@@ -337,6 +337,22 @@ def stretched(recipe: Trained, factor: float) -> Trained:
 Recipe = PretrainRecipe | FinetuneRecipe | BaselineRecipe
 
 
+def network_options(recipe: PretrainRecipe | FinetuneRecipe) -> tuple[str, dict[str, Any]]:
+    """Which network a recipe trains, by the name of its class, and the options to make it with."""
+    network = recipe.network
+    options = dict(backbone=network.backbone, width=network.width, stem=network.stem)
+    if isinstance(recipe, PretrainRecipe):
+        return "Encoder", options
+    options |= dict(size=network.size, pretrained=recipe.pretrained)
+    if recipe.method == "plain":
+        return "PlainClassifier", options
+    if recipe.method != "fgw":
+        raise ValueError(f"method must be 'plain' or 'fgw', got {recipe.method!r}.")
+    cut = ("regions", "corner", "centre", "share")
+    weighing = ("attention", "attention_after", "official", "head", "fusion")
+    return "FGW", options | {name: getattr(recipe, name) for name in (*cut, *weighing)}
+
+
 def as_dict(recipe: Recipe) -> dict[str, Any]:
     """For records and checkpoints; :func:`from_dict` reads it back."""
     return {"kind": type(recipe).__name__, **asdict(recipe)}

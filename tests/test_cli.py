@@ -177,11 +177,11 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(place) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("evaluate", "--data", "faces", "--model", "nowhere"), "nowhere should hold model.json"),
-        (("predict", "face.png", "--model", "nowhere"), "nowhere should hold model.json"),
+        (("evaluate", "--data", "faces", "--model", "nowhere"), "nowhere should hold config.json"),
+        (("predict", "face.png", "--model", "nowhere"), "nowhere should hold config.json"),
         (("pretrain", "--data", "no-such-folder"), "'no-such-folder' is neither a data set nor"),
         (("pretrain", "--data", "empty"), "empty"),
-        (("finetune", "--data", "faces", "--encoder", "ocl"), "ocl should hold model.json"),
+        (("finetune", "--data", "faces", "--encoder", "ocl"), "ocl should hold config.json"),
         (("finetune", "--data", "faces", "--encoder", "ocl/model"), "the encoder should have"),
         (("finetune", "--data", "faces", "--encoder", "net/model"), "should hold a pre-trained"),
         (("predict", "text.png", "--model", "net/model"), "text.png"),
@@ -211,7 +211,7 @@ def test_an_error_is_said_on_stderr_without_a_trace(place) -> None:
     found = occfer(place, "predict", "face.png", "--model", "nowhere")
     assert found.returncode == 1
     assert found.stdout == ""
-    assert found.stderr.startswith("occfer: nowhere should hold model.json")
+    assert found.stderr.startswith("occfer: nowhere should hold config.json")
     assert found.stderr.count("\n") == 1
 
 

@@ -5,9 +5,7 @@ which holds the SHA-256 of the tensors, is renamed into place. Whatever is damag
 written is recognised, said, and passed over for the state before.
 """
 
-import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from occfer.files import load_tensors, save_tensors, write_atomically
 
 KEPT = 2
 
@@ -153,60 +151,6 @@ class Checkpoints:
 
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob("state-*.json")) if self.folder else []
-
-
-def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict | None = None) -> str:
-    """Write a safetensors file atomically; returns its SHA-256.
-
-    Raises:
-        OSError: it could not be written, such as to a full disk; an older file stays.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    whole = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-    try:
-        try:
-            save_file(whole, draft, metadata)
-        except SafetensorError as failure:
-            raise OSError(f"{path} could not be written: {failure}") from failure
-        digest = file_sha256(draft)
-        _flush(draft)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    return digest
-
-
-def load_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
-    """Read a safetensors file after comparing its hash."""
-    found = file_sha256(path)
-    if found != sha256:
-        raise ValueError(f"{path} should have SHA-256 {sha256[:12]}…, has {found[:12]}….")
-    try:
-        return load_file(path)
-    except SafetensorError as damage:
-        raise ValueError(f"{path} should be a safetensors file, but: {damage}.") from damage
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file by new content; a reader sees the old or the new one, never a part."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(content)
-        _flush(draft)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

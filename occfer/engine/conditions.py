@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import nn
 
 from occfer.data.faceset import FaceSet
-from occfer.engine.checkpoint import write_atomically
 from occfer.engine.evaluate import Predictions, evaluate
 from occfer.engine.measurements import Measurements
+from occfer.files import write_atomically
 
 
 class Conditions(Mapping[str, Predictions]):

@@ -14,9 +14,9 @@ from torch import nn
 
 from occfer.data.faceset import FaceSet
 from occfer.emotions import EMOTIONS
-from occfer.engine.checkpoint import write_atomically
 from occfer.engine.measurements import RESAMPLES, percentile_ends, times_drawn
 from occfer.engine.training import channels_last
+from occfer.files import write_atomically
 from occfer.views import as_float
 
 BINS = 15

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from occfer.engine.checkpoint import save_tensors
 from occfer.engine.supply import Batch
+from occfer.files import save_tensors
 from occfer.recipes import FinetuneRecipe, PretrainRecipe
 
 NO_MEMORY = re.compile(

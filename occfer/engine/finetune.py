@@ -12,17 +12,16 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from occfer.data.faceset import FaceSet
-from occfer.emotions import EMOTIONS
 from occfer.engine.batches import view_generator
 from occfer.engine.evaluate import evaluate
 from occfer.engine.run import running
 from occfer.engine.supply import Batch
 from occfer.engine.training import Watcher, channels_last, default_fabric
-from occfer.fgw import FGW, PlainClassifier
 from occfer.lgds import LocalGlobalLoss, true_class_probability
 from occfer.ocl import Encoder
+from occfer.pretrained import Pretrained
 from occfer.randomness import seeded_modules
-from occfer.recipes import FinetuneRecipe, finetuning
+from occfer.recipes import FinetuneRecipe, finetuning, network_options
 from occfer.views import RandomView
 
 
@@ -38,33 +37,9 @@ class Finetuned:
 
 def build_classifier(recipe: FinetuneRecipe, encoder: Encoder | None = None) -> nn.Module:
     """The network of a recipe, initialised from its seed, its backbone from ``encoder``."""
-    network = recipe.network
-    backbone = dict(
-        backbone=network.backbone,
-        width=network.width,
-        stem=network.stem,
-        pretrained=recipe.pretrained,
-        num_classes=len(EMOTIONS),
-    )
+    kind, options = network_options(recipe)
     with seeded_modules(recipe.seed):
-        if recipe.method == "plain":
-            model = PlainClassifier(size=network.size, **backbone)
-        elif recipe.method == "fgw":
-            model = FGW(
-                size=network.size,
-                regions=recipe.regions,
-                corner=recipe.corner,
-                centre=recipe.centre,
-                share=recipe.share,
-                attention=recipe.attention,
-                attention_after=recipe.attention_after,
-                official=recipe.official,
-                head=recipe.head,
-                fusion=recipe.fusion,
-                **backbone,
-            )
-        else:
-            raise ValueError(f"method must be 'plain' or 'fgw', got {recipe.method!r}.")
+        model = Pretrained.kinds[kind](**options)
     if encoder is not None:
         model.load_encoder(encoder)
     return model

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from occfer.engine.checkpoint import write_atomically
+from occfer.files import write_atomically
 
 RESAMPLES = 2000
 _PICTURE = "picture "

@@ -1,71 +1,33 @@
-"""Handing networks on: safetensors weights with their recipe beside them."""
+"""Networks as runs leave them and as commands take them; :mod:`occfer.pretrained` does the work."""
 
-import json
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from torch import nn
-
-from occfer.engine.checkpoint import load_tensors, save_tensors, write_atomically
-from occfer.engine.finetune import build_classifier
-from occfer.engine.pretrain import build_encoder
 from occfer.engine.team import is_first_process
 from occfer.ocl import Encoder
-from occfer.recipes import FinetuneRecipe, PretrainRecipe, as_dict, from_dict
-
-WEIGHTS, WORDS = "model.safetensors", "model.json"
+from occfer.pretrained import Pretrained
+from occfer.recipes import FinetuneRecipe, PretrainRecipe
 
 
 def save_model(
-    model: nn.Module, recipe: PretrainRecipe | FinetuneRecipe, folder: str | Path
+    model: Pretrained,
+    recipe: PretrainRecipe | FinetuneRecipe,
+    folder: str | Path,
+    record: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write an encoder (with its :class:`PretrainRecipe`) or a classifier to a folder.
-
-    Of several processes only the first one writes.
-    """
-    folder = Path(folder)
+    """:meth:`Pretrained.save_pretrained`; of several processes only the first one writes."""
     if not is_first_process():
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    digest = save_tensors(model.state_dict(), folder / WEIGHTS)
-    words = {"recipe": as_dict(recipe), "sha256": digest}
-    write_atomically(folder / WORDS, (json.dumps(words, indent=1) + "\n").encode())
-    return folder
+        return Path(folder)
+    return model.save_pretrained(folder, recipe, record)
 
 
-def load_model(folder: str | Path) -> nn.Module:
-    """The encoder or classifier that :func:`save_model` wrote, in evaluation mode.
+def load_model(folder: str | Path) -> Pretrained:
+    """Whichever network a folder, or a name on the Hugging Face Hub, holds.
 
-    The recipe is checked field by field and the weights against their hash; nothing in the
-    folder is ever executed.
+    See :meth:`Pretrained.from_pretrained`, which the networks themselves have too.
     """
-    folder = Path(folder)
-    if not (folder / WORDS).is_file():
-        raise FileNotFoundError(
-            f"{folder} should hold {WORDS} and {WEIGHTS}, but {WORDS} is not there; pass the "
-            "folder that occfer pretrain or occfer finetune wrote."
-        )
-    try:
-        words = json.loads((folder / WORDS).read_text())
-        stated, sha256 = words["recipe"], words["sha256"]
-    except (ValueError, KeyError, TypeError) as damage:
-        raise ValueError(
-            f"{folder / WORDS} should hold a recipe and a SHA-256, but it is damaged ({damage!r}); "
-            "save the model again."
-        ) from damage
-    recipe = from_dict(stated)
-    tensors = load_tensors(folder / WEIGHTS, sha256)
-    if isinstance(recipe, PretrainRecipe):
-        model: nn.Module = build_encoder(recipe)
-    else:
-        model = build_classifier(replace(recipe, pretrained=False))
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as misfit:
-        raise ValueError(
-            f"the weights in {folder} do not fit the recipe beside them; save the model again."
-        ) from misfit
-    return model.eval()
+    return Pretrained.from_pretrained(folder)
 
 
 def load_encoder(folder: str | Path) -> Encoder:
@@ -79,7 +41,7 @@ def load_encoder(folder: str | Path) -> Encoder:
     return model
 
 
-def load_classifier(folder: str | Path) -> nn.Module:
+def load_classifier(folder: str | Path) -> Pretrained:
     """A fine-tuned network; says so where the folder holds an encoder, which names no class."""
     model = load_model(folder)
     if isinstance(model, Encoder):

@@ -17,7 +17,7 @@ from occfer.engine.supply import Batch
 from occfer.engine.training import Watcher, channels_last, default_fabric
 from occfer.ocl import OCL, Encoder, Projector, nt_xent
 from occfer.randomness import seeded_modules
-from occfer.recipes import PretrainRecipe, pretraining
+from occfer.recipes import PretrainRecipe, network_options, pretraining
 from occfer.views import TwoViews
 
 
@@ -32,9 +32,9 @@ class Pretrained:
 
 def build_encoder(recipe: PretrainRecipe) -> Encoder:
     """The encoder of a recipe, initialised from its seed."""
-    network = recipe.network
+    _, options = network_options(recipe)
     with seeded_modules(recipe.seed):
-        return Encoder(network.backbone, width=network.width, stem=network.stem)
+        return Encoder(**options)
 
 
 def build_ocl(recipe: PretrainRecipe) -> OCL:

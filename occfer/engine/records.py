@@ -19,11 +19,11 @@ from typing import Any
 import torch
 
 import occfer
-from occfer.engine.checkpoint import write_atomically
 from occfer.engine.conditions import Conditions, load_predictions
 from occfer.engine.evaluate import Predictions
 from occfer.engine.measurements import Measurements
 from occfer.engine.team import is_first_process
+from occfer.files import write_atomically
 from occfer.recipes import TIER
 
 PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn")

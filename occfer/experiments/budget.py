@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from occfer.data import FaceSet
-from occfer.engine.checkpoint import write_atomically
 from occfer.engine.finetune import finetune
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import Record, environment
 from occfer.experiments.plan import Pace
+from occfer.files import write_atomically
 from occfer.recipes import FinetuneRecipe, PretrainRecipe, Tier, Trained, from_dict, stretched
 
 ROUNDS = 4

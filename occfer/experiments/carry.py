@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-from occfer.engine.checkpoint import load_tensors, save_tensors, write_atomically
-from occfer.engine.models import WEIGHTS, WORDS
+from occfer.files import load_tensors, save_tensors, write_atomically
+from occfer.pretrained import WEIGHTS, words_file
 
 MODEL, PARTS = "model", "parts"
 PART_BYTES = 15 * 2**20
@@ -23,12 +23,12 @@ HALF_MAX = torch.finfo(torch.float16).max
 
 def has_model(run: Path) -> bool:
     """Whether the network of a run is finished and lies there."""
-    return (run / MODEL / WORDS).is_file()
+    return words_file(run / MODEL) is not None
 
 
 def has_parts(run: Path) -> bool:
     """Whether the network of a run lies there in parts."""
-    return (run / PARTS / WORDS).is_file()
+    return words_file(run / PARTS) is not None
 
 
 def pack(run: Path, precision: torch.dtype) -> Path:
@@ -38,12 +38,12 @@ def pack(run: Path, precision: torch.dtype) -> Path:
         run: folder of a finished run.
         precision: of the floating-point numbers; what is too large for it keeps its own.
     """
-    words = json.loads((run / MODEL / WORDS).read_text())
-    place = run / PARTS
-    if (place / WORDS).is_file():
-        if json.loads((place / WORDS).read_text())["source"] == words["sha256"]:
+    stated, place = words_file(run / MODEL), run / PARTS
+    words = json.loads(stated.read_text())
+    while (before := words_file(place)) is not None:
+        if json.loads(before.read_text())["source"] == words["sha256"]:
             return place
-        (place / WORDS).unlink()
+        before.unlink()
     place.mkdir(exist_ok=True)
     tensors = load_tensors(run / MODEL / WEIGHTS, words["sha256"])
     groups = list(grouped({name: rounded(value, precision) for name, value in tensors.items()}))
@@ -52,8 +52,9 @@ def pack(run: Path, precision: torch.dtype) -> Path:
     parts = {
         name: save_tensors(group, place / name) for name, group in zip(names, groups, strict=True)
     }
-    stated = {"recipe": words["recipe"], "source": words["sha256"], "parts": parts}
-    write_atomically(place / WORDS, (json.dumps(stated, indent=1) + "\n").encode())
+    source = words.pop("sha256")
+    content = json.dumps({**words, "source": source, "parts": parts}, indent=1) + "\n"
+    write_atomically(place / stated.name, content.encode())
     return place
 
 
@@ -67,12 +68,13 @@ def unpack(run: Path) -> None:
         return
     tensors: dict[str, Tensor] = {}
     try:
-        words = json.loads((run / PARTS / WORDS).read_text())
-        for name, sha256 in words["parts"].items():
+        stated = words_file(run / PARTS)
+        words = json.loads(stated.read_text())
+        for name, sha256 in words.pop("parts").items():
             if PurePosixPath(name).name != name:
                 raise ValueError(f"{name!r} is no name of a part")
             tensors |= load_tensors(run / PARTS / name, sha256)
-        recipe = words["recipe"]
+        del words["source"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as damage:
         raise ValueError(
             f"{run / PARTS} should hold a network in parts, but is damaged ({damage}); copy it "
@@ -81,8 +83,8 @@ def unpack(run: Path) -> None:
     whole = {name: rounded(value, torch.float32) for name, value in tensors.items()}
     (run / MODEL).mkdir(exist_ok=True)
     digest = save_tensors(whole, run / MODEL / WEIGHTS)
-    content = json.dumps({"recipe": recipe, "sha256": digest}, indent=1) + "\n"
-    write_atomically(run / MODEL / WORDS, content.encode())
+    content = json.dumps({**words, "sha256": digest}, indent=1) + "\n"
+    write_atomically(run / MODEL / stated.name, content.encode())
 
 
 def rounded(value: Tensor, precision: torch.dtype) -> Tensor:

@@ -18,8 +18,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 import occfer.engine.finetune
 import occfer.engine.pretrain
 from occfer import FaceSet, finetune, pretrain
-from occfer.engine.checkpoint import save_tensors
 from occfer.fgw import FGW
+from occfer.files import save_tensors
 from occfer.ocl import OCL
 from occfer.recipes import PretrainRecipe, from_dict
 from occfer.views import as_float

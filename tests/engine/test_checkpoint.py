@@ -6,15 +6,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from occfer.engine.checkpoint import (
-    Checkpoints,
-    Place,
-    file_sha256,
-    load_tensors,
-    save_tensors,
-    write_atomically,
-)
+from occfer.engine.checkpoint import Checkpoints, Place
 from occfer.engine.training import build_optimizer
+from occfer.files import file_sha256, load_tensors, save_tensors, write_atomically
 from occfer.randomness import seeded_modules
 from occfer.recipes import FinetuneRecipe
 

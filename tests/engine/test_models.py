@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from occfer.engine.checkpoint import file_sha256
 from occfer.engine.finetune import build_classifier
 from occfer.engine.models import load_classifier, load_encoder, load_model, save_model
 from occfer.engine.pretrain import build_encoder
+from occfer.files import file_sha256
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_an_encoder_survives_its_folder(saved, ocl_recipe, pictures) -> None:
 
 
 def test_a_folder_may_be_moved_and_names_no_place(saved, tmp_path) -> None:
-    words = (saved / "model.json").read_text()
+    words = (saved / "config.json").read_text()
     assert str(tmp_path) not in words
     moved = shutil.move(saved, tmp_path / "elsewhere")
     load_encoder(moved)
@@ -81,16 +81,18 @@ def test_a_pickle_is_refused_and_never_run(saved, tmp_path, write, knows_the_has
     with open(weights, "wb") as file:
         write(Intruder(trace), file)
     if knows_the_hash:
-        words = json.loads((saved / "model.json").read_text())
+        words = json.loads((saved / "config.json").read_text())
         words["sha256"] = file_sha256(weights)
-        (saved / "model.json").write_text(json.dumps(words))
+        (saved / "config.json").write_text(json.dumps(words))
     with pytest.raises(ValueError, match=r"model\.safetensors should"):
         load_model(saved)
     assert not trace.exists()
 
 
 def test_an_empty_folder_is_named(tmp_path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"should hold model\.json .* pass the folder that"):
+    with pytest.raises(
+        FileNotFoundError, match=r"should hold config\.json .* pass the folder that"
+    ):
         load_model(tmp_path)
 
 
@@ -100,17 +102,19 @@ def test_missing_weights_are_named(saved) -> None:
         load_model(saved)
 
 
-@pytest.mark.parametrize("words", ["", "[]", "null", "{}", '{"recipe": {}}', '{"sha256": "00"}'])
+@pytest.mark.parametrize(
+    "words", ["", "[]", "null", "{}", '{"network": "FGW"}', '{"sha256": "00"}', "[" * 100_000]
+)
 def test_broken_words_are_named(saved, words) -> None:
-    (saved / "model.json").write_text(words)
-    with pytest.raises(ValueError, match=r"model\.json should hold a recipe and a SHA-256"):
+    (saved / "config.json").write_text(words)
+    with pytest.raises(ValueError, match=r"config\.json should say which network"):
         load_model(saved)
 
 
 def test_a_recipe_that_does_not_fit_the_weights_is_refused(saved) -> None:
-    words = json.loads((saved / "model.json").read_text())
-    words["recipe"]["network"]["width"] = 8
-    (saved / "model.json").write_text(json.dumps(words))
+    words = json.loads((saved / "config.json").read_text())
+    words["options"]["width"] = 12
+    (saved / "config.json").write_text(json.dumps(words))
     with pytest.raises(ValueError, match=r"weights in .* do not fit the recipe"):
         load_model(saved)
 

@@ -69,22 +69,22 @@ def test_packing_twice_writes_once_and_a_changed_network_again(encoder_run: Path
     model = build_encoder(recipe)
     save_model(model, recipe, encoder_run / "model")
     carry.pack(encoder_run, torch.float32)
-    source = json.loads((encoder_run / "model" / "model.json").read_text())["sha256"]
-    assert json.loads((place / "model.json").read_text())["source"] == source
+    source = json.loads((encoder_run / "model" / "config.json").read_text())["sha256"]
+    assert json.loads((place / "config.json").read_text())["source"] == source
 
 
 def test_a_network_that_is_there_is_not_replaced_by_its_rounded_copy(encoder_run: Path) -> None:
     carry.pack(encoder_run, torch.float16)
-    before = (encoder_run / "model" / "model.json").read_bytes()
+    before = (encoder_run / "model" / "config.json").read_bytes()
     carry.unpack(encoder_run)
-    assert (encoder_run / "model" / "model.json").read_bytes() == before
+    assert (encoder_run / "model" / "config.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("harm", ["cut", "missing", "elsewhere", "no words"])
 def test_damaged_parts_are_refused(encoder_run: Path, tmp_path: Path, harm: str) -> None:
     carry.pack(encoder_run, torch.float32)
     there = moved(encoder_run, tmp_path / "there")
-    words, part = there / "parts" / "model.json", next((there / "parts").glob("*.safetensors"))
+    words, part = there / "parts" / "config.json", next((there / "parts").glob("*.safetensors"))
     if harm == "cut":
         part.write_bytes(part.read_bytes()[:-4])
     elif harm == "missing":

@@ -62,7 +62,7 @@ def predicted(folder: Path) -> dict[str, np.ndarray]:
 
 def networks(folder: Path) -> dict[str, str]:
     """The hash of every finished network."""
-    found = (folder / "runs" / "table1").glob("*/model/model.json")
+    found = (folder / "runs" / "table1").glob("*/model/config.json")
     return {path.parts[-3]: json.loads(path.read_text())["sha256"] for path in found}
 
 

@@ -1,0 +1,195 @@
+"""Networks that can be handed on: a folder of weights, words and a model card, or one on the Hub.
+
+A folder holds ``model.safetensors``, ``config.json`` (which network, its options, the recipe, and
+the weights' SHA-256) and ``README.md``, the model card. ``hf upload user/name FOLDER`` puts it on
+the Hugging Face Hub as it is, and ``from_pretrained("user/name")`` reads it from there. Nothing in
+it is ever executed, and what it says is checked before memory is taken.
+"""
+
+import functools
+import inspect
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from occfer.files import load_tensors, save_tensors, write_atomically
+from occfer.modelcard import model_card
+from occfer.randomness import seeded_modules
+from occfer.recipes import Recipe, as_dict, from_dict, network_options
+
+WEIGHTS, WORDS, CARD = "model.safetensors", "config.json", "README.md"
+OLD_WORDS = "model.json"
+"""The words of folders that hold a recipe and a SHA-256 only."""
+MAX_WORDS, MAX_SIZE = 2**20, 4096
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class Pretrained(nn.Module):
+    """A network that remembers the options it was made with, so that it can be made again.
+
+    Subclasses: :class:`occfer.FGW`, :class:`occfer.PlainClassifier`, :class:`occfer.Encoder`.
+    """
+
+    kinds: ClassVar[dict[str, type["Pretrained"]]] = {}
+
+    def __init_subclass__(cls, **keywords):
+        super().__init_subclass__(**keywords)
+        Pretrained.kinds[cls.__name__] = cls
+        make, signature = cls.__init__, inspect.signature(cls.__init__)
+
+        @functools.wraps(make)
+        def remember(self, *arguments, **options):
+            make(self, *arguments, **options)
+            given = signature.bind(self, *arguments, **options)
+            given.apply_defaults()
+            self.options = {
+                name: value for name, value in given.arguments.items() if name != "self"
+            }
+
+        cls.__init__ = remember
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        recipe: Recipe | None = None,
+        record: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Write weights, words and model card; other files of the folder stay.
+
+        Args:
+            folder: made where it is missing.
+            recipe: how the network was trained; the record's where left out.
+            record: ``values`` of the :class:`Record` of the run, from which the card takes data and
+                metrics. Without it the card says that they were not recorded.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        stated = (record or {}).get("recipe") if recipe is None else as_dict(recipe)
+        words = {
+            "library": "occfer",
+            "network": type(self).__name__,
+            "options": self.options,
+            "recipe": stated,
+            "sha256": save_tensors(self.state_dict(), folder / WEIGHTS),
+        }
+        write_atomically(folder / WORDS, (json.dumps(words, indent=1) + "\n").encode())
+        write_atomically(folder / CARD, model_card(words, record or {}).encode())
+        (folder / OLD_WORDS).unlink(missing_ok=True)
+        return folder
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, revision: str | None = None) -> "Pretrained":
+        """The network of a folder, or of ``user/name`` on the Hugging Face Hub, for evaluation.
+
+        Args:
+            name: a folder that :meth:`save_pretrained` wrote, or a name on the Hub.
+            revision: branch, tag or commit on the Hub.
+
+        Raises:
+            FileNotFoundError: there is nothing of that name.
+            ValueError: it is damaged, does not fit together, or holds another kind of network.
+        """
+        folder = _folder(name, revision)
+        network, options, sha256 = _words(folder)
+        kind = Pretrained.kinds.get(network)
+        if kind is None or not issubclass(kind, cls):
+            wanted = " or ".join(cls.kinds) if cls is Pretrained else cls.__name__
+            raise ValueError(
+                f"{name} should hold a network of kind {wanted}, but holds a {network!r}; read it "
+                "with occfer.load_model, or pass another folder."
+            )
+        _check_fit(kind, options, folder)
+        tensors = load_tensors(folder / WEIGHTS, sha256)
+        with seeded_modules(0):
+            model = kind(**options)
+        model.load_state_dict(tensors)
+        return model.eval()
+
+
+def _folder(name: str | Path, revision: str | None) -> Path:
+    folder = Path(name)
+    if folder.exists() or not (isinstance(name, str) and HUB_NAME.fullmatch(name)):
+        return folder
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        files = [hf_hub_download(name, file, revision=revision) for file in (WORDS, WEIGHTS)]
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as failure:
+        why = str(failure).strip().splitlines() or [type(failure).__name__]
+        raise FileNotFoundError(
+            f"{name} should hold {WORDS} and {WEIGHTS}, as a folder here or on the Hugging Face "
+            f"Hub, but cannot be read ({why[0]}); look at the name and the connection."
+        ) from failure
+    return Path(files[0]).parent
+
+
+def words_file(folder: Path) -> Path | None:
+    """The file that says which network a folder holds, in today's form or the old one."""
+    return next((p for p in (folder / WORDS, folder / OLD_WORDS) if p.is_file()), None)
+
+
+def _words(folder: Path) -> tuple[str, dict[str, Any], str]:
+    """Kind of network, its options, and the SHA-256 of its weights."""
+    path = words_file(folder)
+    if path is None:
+        raise FileNotFoundError(
+            f"{folder} should hold {WORDS} and {WEIGHTS}, but {WORDS} is not there; pass the "
+            "folder that occfer pretrain or occfer finetune wrote."
+        )
+    try:
+        if path.stat().st_size > MAX_WORDS:
+            raise ValueError(f"more than {MAX_WORDS} bytes")
+        words = json.loads(path.read_text(encoding="utf-8"))
+        sha256 = str(words["sha256"])
+        if path.name == OLD_WORDS:
+            network, options = network_options(from_dict(words["recipe"]))
+        else:
+            network, options = words["network"], dict(words["options"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as damage:
+        raise ValueError(
+            f"{path} should say which network the folder holds, with its options and a SHA-256, "
+            f"but is damaged ({damage!r}); save the network again."
+        ) from damage
+    return (
+        str(network),
+        options | ({"pretrained": False} if "pretrained" in options else {}),
+        sha256,
+    )
+
+
+def _check_fit(kind: type[Pretrained], options: Mapping[str, Any], folder: Path) -> None:
+    """Compare a network without memory, on the meta device, with what the weights' file states."""
+    try:
+        if not 0 < options.get("size", 1) <= MAX_SIZE:
+            raise ValueError(f"its pictures should have 1 to {MAX_SIZE} pixels a side")
+        with torch.device("meta"):
+            expected = kind(**options).state_dict()
+    except Exception as misfit:  # whatever a stranger's options bring about
+        raise ValueError(
+            f"{folder / WORDS} should hold the options of a {kind.__name__}, but none can be made "
+            f"of them ({misfit}); save the network again."
+        ) from misfit
+    if not (folder / WEIGHTS).is_file():
+        raise FileNotFoundError(f"{folder} should hold {WEIGHTS}, which is not there.")
+    try:
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as damage:
+        raise ValueError(
+            f"{folder / WEIGHTS} should be a safetensors file, but: {damage}."
+        ) from damage
+    if found != _shapes(expected):
+        raise ValueError(
+            f"the weights in {folder} do not fit the recipe beside them; save the model again."
+        )
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in state.items()}
