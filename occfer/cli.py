@@ -3,6 +3,7 @@
 Every field of a recipe is an option, by its own name; the defaults are those of the tier.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -14,10 +15,10 @@ from typing import Annotated, Literal
 import tyro
 
 from occfer import recipes
-from occfer.data import crawl, load_faces
+from occfer.data import crawl, load_faces, obtain
 from occfer.data.align import SIZE
 from occfer.data.cluster import OnRay
-from occfer.data.duplicates import drop_leaks
+from occfer.data.duplicates import DISTANCE, drop_leaks
 from occfer.data.extract import Choice, extract, one_by_one
 from occfer.engine.evaluate import evaluate
 from occfer.engine.export import export_onnx
@@ -27,7 +28,7 @@ from occfer.engine.predict import predict
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import make_record
 from occfer.engine.team import is_first_process
-from occfer.experiments import datacard, table1
+from occfer.experiments import datacard, duplicates, table1
 from occfer.experiments.reproduce import EXPERIMENTS, reproduce
 from occfer.occlusion import testsets
 
@@ -257,6 +258,55 @@ class Align:
 
 
 @dataclass
+class Get:
+    """Fetch a data set that may be fetched, check it, and say how to ask for one that may not."""
+
+    data: tyro.conf.Positional[Literal["fer2013", "ferplus", "rafdb", "affectnet", "synthfer"]]
+    root: Path = field(default_factory=lambda: Path(os.environ.get("OCCFER_DATA") or "data"))
+    """FER2013 becomes ROOT/fer2013; pass this ROOT to the other commands, or set OCCFER_DATA."""
+    archive: Path | None = None
+    """Kaggle's archive.zip where you have it already; then nobody is asked."""
+
+    def run(self) -> None:
+        if self.data != "fer2013":
+            raise ValueError(obtain.HOW_TO_ASK[self.data])
+        folder = obtain.get_fer2013(self.root, self.archive)
+        for split, count in obtain.verify(folder).items():
+            print(f"{split}\t{count:,} faces")
+        print(f"complete: {folder}")
+
+
+@dataclass
+class Duplicates:
+    """Count the faces that occur more than once, within and across the splits of a data set."""
+
+    data: tyro.conf.Positional[str] = "synthfer"
+    """synthfer, fer2013, ferplus, rafdb, or a folder with one folder per expression."""
+    root: Path | None = None
+    """Where the data set lies; OCCFER_DATA where left out."""
+    distance: int = DISTANCE
+    """Bits of 64 in which the perceptual hashes of one photograph may differ."""
+    results: Path = Path("results")
+    """The counts, and a list of the faces, are written to RESULTS/duplicates."""
+    clean: Path | None = None
+    """Also save the splits here, the training split without faces that stand in another one."""
+
+    def run(self) -> None:
+        found = duplicates.measure(self.data, self.root, self.distance, self.results)
+        for kind, counts in (("exact", found.exact), ("perceptual", found.perceptual)):
+            print(f"{kind}\tgroups\t{len(counts.groups)}")
+            print(f"{kind}\tspare faces\t{counts.spare}")
+            print(f"{kind}\tgroups across splits\t{counts.across}")
+            print(f"{kind}\tgroups with contradicting labels\t{counts.contradictory}")
+            for of, within in itertools.permutations(counts.splits, 2):
+                print(f"{kind}\t{of} faces also in {within}\t{counts.shared(of, within)}")
+        print(f"leaks\ttraining faces that also stand in a held-out split\t{found.leaks}")
+        if self.clean is not None:
+            splits = table1.load_splits(self.data, self.root)
+            print(f"without leaks: {duplicates.save_clean(splits, self.clean)}")
+
+
+@dataclass
 class Occlude:
     """Write the recipe of occluded test sets, or check that it gives the same pixels here."""
 
@@ -310,6 +360,8 @@ Command = (
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
     | Annotated[Crawl, tyro.conf.subcommand("crawl")]
     | Annotated[Align, tyro.conf.subcommand("align")]
+    | Annotated[Get, tyro.conf.subcommand("get")]
+    | Annotated[Duplicates, tyro.conf.subcommand("duplicates")]
     | Annotated[Occlude, tyro.conf.subcommand("occlude")]
 )
 

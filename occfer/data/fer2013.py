@@ -35,8 +35,8 @@ COUNTS = {
 """Faces per split and expression: 28,709, 3,589 and 3,589 in all."""
 
 HOW_TO_GET = (
-    "get it from Kaggle (kagglehub.dataset_download('msambare/fer2013')) or take the "
-    "challenge's fer2013.csv or icml_face_data.csv"
+    "fetch it from Kaggle (occfer get fer2013) or take the challenge's fer2013.csv or "
+    "icml_face_data.csv"
 )
 
 TABLES = ("fer2013.csv", "icml_face_data.csv")
@@ -51,7 +51,7 @@ LIMITS = Limits(members=100_000, total_bytes=2 * 2**30)
 
 # Kaggle's names for the folders, in the order of EMOTIONS.
 _FOLDERS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-_PICTURE = re.compile(
+PICTURE = re.compile(
     r"(?:^|/)(?P<folder>[^/]+)/(?P<usage>Training|PublicTest|PrivateTest)_(?P<number>\d+)\.(jpe?g|png)$"
 )
 
@@ -145,11 +145,11 @@ def _faces(source: Path) -> Iterator[_Face]:
     if source.is_dir():
         for file in source.rglob("*"):
             name = file.relative_to(source).as_posix()
-            if _PICTURE.search(name):
+            if PICTURE.search(name):
                 yield _from_picture(name, file.read_bytes())
     elif is_archive(source):
         for name, content in read_files(source, LIMITS):
-            if _PICTURE.search(name):
+            if PICTURE.search(name):
                 yield _from_picture(name, content)
             elif PurePosixPath(name).name in TABLES:
                 yield from _from_table(f"{source}/{name}", BytesIO(content))
@@ -158,7 +158,7 @@ def _faces(source: Path) -> Iterator[_Face]:
 
 
 def _from_picture(name: str, content: bytes) -> _Face:
-    folder, usage, number, _ = _PICTURE.search(name).groups()
+    folder, usage, number, _ = PICTURE.search(name).groups()
     try:
         label = emotion_index(folder)
     except ValueError as error:
