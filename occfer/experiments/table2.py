@@ -48,7 +48,7 @@ def rows(results: Path, data: str, tier: Tier) -> list[Row]:
         Row(
             "the method" if method == "the paper" else method,
             numbers.get(data),
-            "the paper" if method in OURS else "the paper, quoting",
+            _whose(method, numbers.get(data)),
             _line(results, data, tier, method),
         )
         for method, numbers in paper.TABLE2.items()
@@ -80,6 +80,12 @@ def standard_error(accuracy: float, faces: int) -> float:
     """Of an accuracy in per cent measured on so many faces, in points (binomial)."""
     share = accuracy / 100
     return 100 * math.sqrt(share * (1 - share) / faces)
+
+
+def _whose(method: str, number: float | None) -> str:
+    if number is None:
+        return "–"
+    return "the paper" if method in OURS else "the paper, quoting"
 
 
 def _line(results: Path, data: str, tier: Tier, method: str) -> table1.Line | None:

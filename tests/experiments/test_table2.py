@@ -30,7 +30,8 @@ def test_every_number_stands_beside_whose_it_is(tmp_path: Path) -> None:
             assert row.quoted == numbers[data]
             # §3.4 takes all numbers but SimCLR's and its own from other papers.
             own = method in ("SimCLR", "the paper")
-            assert row.whose == ("the paper" if own else "the paper, quoting")
+            named = "the paper" if own else "the paper, quoting"
+            assert row.whose == ("–" if numbers[data] is None else named)
     for data in ("rafdb", "fer2013", "ferplus-occluded"):
         quotes = table2.field(data)
         assert [row.quoted for row in quotes] == sorted(q.accuracy for q in FIELD if q.data == data)
