@@ -4,7 +4,7 @@ Every method is scored on the same covered pixels of the test split. The paper's
 the largest falls (:data:`occfer.experiments.paper.FIGURE3_DROP`); its curves are not known.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from occfer.baselines import DESCRIPTORS, fit_baseline
 from occfer.data import FaceSet
 from occfer.data.landmarks import add_landmarks
 from occfer.engine.conditions import Conditions, drop, lost, recognised_share
-from occfer.engine.evaluate import Predictions, evaluate
+from occfer.engine.evaluate import Predictions, evaluate, mcnemar
 from occfer.engine.measurements import interval_of_mean
 from occfer.engine.records import Record, make_record
 from occfer.experiments import budget, table1
@@ -186,6 +186,28 @@ class Curve:
 
 def _sets(record: Record) -> Conditions:
     return record.predictions
+
+
+def compare(first: str, second: str, found: Mapping[str, Curve], condition: str) -> str:
+    """One honest sentence on two rows under one condition, for every seed that both have."""
+    pairs = [
+        (a.values["seed"], _sets(a)[condition], _sets(b)[condition])
+        for a in (found[first].records if first in found else ())
+        for b in (found[second].records if second in found else ())
+        if a.values["seed"] == b.values["seed"] and condition in _sets(a) and condition in _sets(b)
+    ]
+    if not pairs:
+        return f"{first} against {second}: not run."
+    told = []
+    for seed, ours, theirs in pairs:
+        only_ours, only_theirs, p = mcnemar(ours, theirs)
+        difference = 100 * (ours.accuracy - theirs.accuracy)
+        verdict = "more than chance would give" if p < 0.05 else "which chance alone could give"
+        told.append(
+            f"seed {seed}: {difference:+.2f} points, {only_ours} faces by the first alone and "
+            f"{only_theirs} by the second alone (McNemar's exact p = {p:.2g}), {verdict}"
+        )
+    return f"{first} against {second}: {'; '.join(told)}."
 
 
 def curves(results: Path, data: str, tier: Tier) -> list[Curve]:

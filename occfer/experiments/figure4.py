@@ -7,6 +7,7 @@ Two maps that know nothing of the network stand beside its own.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tqdm.auto import tqdm
 from occfer.data import FaceSet
 from occfer.data.landmarks import add_landmarks
 from occfer.emotions import EMOTIONS
-from occfer.engine.measurements import Measurements
+from occfer.engine.measurements import Measurements, interval_of_mean
 from occfer.engine.records import Record, make_record
 from occfer.experiments import budget, table1
 from occfer.experiments.figure3 import COVER_SEED, MASK, covered_sets, masked
@@ -58,7 +59,7 @@ CURVED = ("0", "30", MASK)
 CURVED_FACES = 30
 """Of each expression, the first ones of the test split; their curves are measured."""
 SHOWN_SIDE = 28
-"""Side in pixels of the maps that are kept to be shown, of the first face of each expression."""
+"""Side in pixels of the maps that are kept to be shown, of one face of each expression."""
 BATCH = 50
 
 
@@ -118,13 +119,13 @@ def covered_faces(faces: FaceSet) -> dict[str, FaceSet]:
 def look_inside(model: nn.Module, conditions: dict[str, FaceSet]) -> Measurements:
     """Everything that is measured of each face, by condition; see :func:`measure`.
 
-    The pictures that are kept are, by ``condition map``, the maps of the first face of each
+    The pictures that are kept are, by ``condition map``, the maps of one face of each
     expression, uint8 [7, 28, 28] and each stretched to its own largest value; ``shown``, the
     numbers of those faces; and by ``map deletion`` and ``map insertion`` the curves of the
     uncovered faces that have some.
     """
     first = next(iter(conditions.values()))
-    shown, curved = (first_of_each(first.labels, count) for count in (1, CURVED_FACES))
+    shown, curved = one_of_each(first.labels), first_of_each(first.labels, CURVED_FACES)
     values, pictures = {}, {"shown": shown.numpy()}
     bar = tqdm(total=len(first) * len(conditions), desc="looking inside", unit="face")
     for place, (condition, faces) in enumerate(conditions.items()):
@@ -225,6 +226,13 @@ def first_of_each(labels: Int64[Tensor, " faces"], count: int) -> Int64[Tensor, 
     return torch.cat(each).sort().values
 
 
+def one_of_each(labels: Int64[Tensor, " faces"]) -> Int64[Tensor, " expressions"]:
+    """A face of each expression, rising: a later one each time, for a person's stand together."""
+    each = [(labels.cpu() == label).nonzero()[:, 0] for label in range(len(EMOTIONS))]
+    chosen = [rows[7 * n % len(rows)] for n, rows in enumerate(each) if len(rows)]
+    return torch.stack(chosen).sort().values
+
+
 def as_bytes(saliency: Float[Tensor, "batch height width"]) -> Tensor:
     """Maps small enough to be kept: averaged over squares, the largest value of each 255."""
     small = adaptive_avg_pool2d(saliency, SHOWN_SIDE)
@@ -255,3 +263,32 @@ def _words(condition: str) -> str:
 def recorded(results: Path, data: str, tier: Tier) -> dict[str, tuple[Record, ...]]:
     """Every recorded seed of every method, in the order of :data:`METHODS`; empty where not run."""
     return {row: table1.recorded(results, data, tier, row, EXPERIMENT) for row in METHODS}
+
+
+def values_of(
+    records: Iterable[Record], condition: str, measure_name: str
+) -> Float[np.ndarray, " faces"] | None:
+    """One measure of every test face, averaged over the seeds that have it; None without any."""
+    found = [record.predictions.values[condition].get(measure_name) for record in records]
+    found = [each.astype(np.float64) for each in found if each is not None]
+    return np.mean(found, axis=0) if found else None
+
+
+def compare(
+    found: Mapping[str, tuple[Record, ...]],
+    first: str,
+    second: str,
+    condition: str,
+    measure_name: str,
+) -> str:
+    """One honest sentence: by how much two methods differ in one measure, face by face."""
+    ours, theirs = (values_of(found[row], condition, measure_name) for row in (first, second))
+    if ours is None or theirs is None:
+        return f"{first} against {second}: not run."
+    low, high = interval_of_mean(ours - theirs)
+    verdict = "which chance alone could give" if low <= 0 <= high else "more than chance would give"
+    return (
+        f"{first} against {second}: {np.nanmean(ours):.3f} against {np.nanmean(theirs):.3f}, a "
+        f"difference of {np.nanmean(ours - theirs):+.3f} (95 % interval {low:+.3f} to {high:+.3f} "
+        f"over faces, {len(found[first])} and {len(found[second])} seeds), {verdict}."
+    )

@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from occfer import recipes
+from occfer.engine.conditions import Conditions
+from occfer.engine.evaluate import Predictions
+from occfer.engine.records import Record
 from occfer.experiments import figure3, table1
 from occfer.recipes import NetworkRecipe
 
@@ -103,3 +107,33 @@ def test_the_mask_covers_the_mouth_and_leaves_the_eyes(synthfer_test) -> None:
         assert seen[3] or seen[4]
         assert not seen[0]
         assert not seen[1]
+
+
+def test_methods_are_compared_seed_by_seed_under_one_condition() -> None:
+    """Of twelve faces the first knows ten alone and the second one; where a seed or a condition
+    is missing, nothing is said."""
+    ids, targets = tuple("abcdefghijkl"), np.zeros(12, np.int64)
+
+    def knows(*faces: int) -> Predictions:
+        said = np.eye(7, dtype=np.float32)[[0 if n in faces else 1 for n in range(12)]]
+        return Predictions(ids, targets, said)
+
+    def curve(row: str, **by_seed: Predictions) -> figure3.Curve:
+        records = [
+            Record({"seed": int(seed[1:])}, Conditions({"30": each}))
+            for seed, each in by_seed.items()
+        ]
+        return figure3.Curve(row, tuple(records))
+
+    found = {
+        "first": curve("first", s0=knows(*range(11)), s1=knows(0)),
+        "second": curve("second", s0=knows(10, 11), s2=knows(0)),
+    }
+    told = figure3.compare("first", "second", found, "30")
+    p = binomtest(1, 11).pvalue
+    assert told == (
+        "first against second: seed 0: +75.00 points, 10 faces by the first alone and 1 by the "
+        f"second alone (McNemar's exact p = {p:.2g}), more than chance would give."
+    )
+    for pair, condition in ((("first", "second"), "0"), (("first", "third"), "30")):
+        assert figure3.compare(*pair, found, condition).endswith("not run.")

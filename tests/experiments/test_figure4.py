@@ -9,6 +9,8 @@ import torch
 from torch.nn.functional import max_pool2d
 
 from occfer import FGW, PlainClassifier, recipes
+from occfer.engine.measurements import Measurements
+from occfer.engine.records import Record
 from occfer.experiments import figure3, figure4, table1
 from occfer.randomness import generator_for, seeded_modules
 from occfer.recipes import NetworkRecipe
@@ -101,6 +103,14 @@ def test_the_first_faces_of_each_expression(conditions) -> None:
     assert figure4.first_of_each(labels, 2).tolist() == [0, 1, 2, 4, 5]
 
 
+def test_a_face_of_each_expression_is_shown(synthfer_test) -> None:
+    shown = figure4.one_of_each(synthfer_test.labels)
+    assert sorted(synthfer_test.labels[shown].tolist()) == list(range(7))
+    assert shown.tolist() == sorted(set(shown.tolist()))
+    assert shown.diff().min() > 10, "faces of one person stand together"
+    assert figure4.one_of_each(torch.tensor([2, 2, 0])).tolist() == [0, 2]
+
+
 def test_maps_that_are_shown_keep_their_form() -> None:
     rows = (
         torch.arange(56.0)[None, :, None].expand(2, 56, 56)
@@ -159,3 +169,25 @@ def test_methods_are_looked_into_once(
     told = {name: value for name, value, _ in first.results()}
     assert told["30 correct"] == first.metrics["30"]["correct"]["mean"]
     assert "0 Grad-CAM ratio" not in told
+
+
+def test_methods_are_compared_face_by_face_over_seeds(conditions) -> None:
+    """A difference of a tenth on every face is beyond chance, however much faces differ."""
+    faces = conditions["30"]
+    spread = np.linspace(0.2, 0.8, len(faces))
+    sway = np.resize([0.05, -0.05], len(faces))
+
+    def kept(*each: np.ndarray) -> tuple[Record, ...]:
+        return tuple(
+            Record({}, Measurements(faces.ids, faces.labels.numpy(), {"30": {"ratio": values}}))
+            for values in each
+        )
+
+    found = {"high": kept(spread + 0.1 + sway, spread + 0.1 - sway), "low": kept(spread), "no": ()}
+    told = figure4.compare(found, "high", "low", "30", "ratio")
+    assert "0.600 against 0.500, a difference of +0.100" in told
+    assert "2 and 1 seeds), more than chance" in told
+    found["same"] = kept(spread + sway)
+    assert "which chance alone" in figure4.compare(found, "same", "low", "30", "ratio")
+    assert figure4.compare(found, "low", "no", "30", "ratio") == "low against no: not run."
+    assert figure4.values_of(found["low"], "30", "other") is None
