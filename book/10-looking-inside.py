@@ -1,0 +1,524 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 10 · Figure 4: looking inside
+#
+# The paper ends with a picture (§3.6, Figure 4): faces with more and more of them covered above, and
+# below them the same faces, bright where the network looks. The bright parts lie on eyes, brows and
+# mouths that are not covered, and the paper concludes that its method has learnt to look past the
+# occluder. It is a beautiful picture. It is also six faces, chosen by nobody knows whom.
+#
+# This chapter draws the picture and then measures what it seems to say, on every test face. You will learn
+#
+# - to bring the attention of five overlapping regions back to one face, and to compute Grad-CAM;
+# - to measure how much of a network's look falls on the occluder, when the exact mask is known;
+# - to ask by deletion and insertion whether the network *needs* what its map marks;
+# - to find out with a network that forgets whether a map says anything of the network at all;
+# - what such a picture can prove, and what it cannot.
+#
+# A small network is trained here, so that you can look inside it with your own hands; the numbers at the
+# end come from recorded runs. The last cell prints how long this notebook took, and how much memory.
+
+# %% tags=["colab", "remove-cell"]
+# Where occfer is missing, as on Colab, this installs it.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("occfer") is None:
+    source = "occfer @ git+https://github.com/occfer/occfer"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, source], check=True)
+
+# %%
+import math
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import Markdown, display
+from torch.nn.functional import interpolate
+
+from occfer import EMOTIONS, finetune, load_faces, recipes
+from occfer.experiments import figure3, figure4
+from occfer.plots import BLACK, BLUE, GREY, ORANGE, PALETTE, show_face, style
+from occfer.randomness import generator_for
+from occfer.saliency import (
+    PARTS, area, attention_map, cascade, centred_map, deletion, grad_cam, insertion,
+    occluder_ratio, part_masks, part_shares, random_map, rank_correlation,
+)
+
+begun = time.perf_counter()
+style()
+plt.rcParams["figure.dpi"] = 90  # many photographs: keep the notebook small
+RESULTS = Path("results")
+
+# %% [markdown]
+# ## A network to look into
+#
+# FGW with attention and LGDS, from scratch, on a slice of the rendered faces. At the smoke tier it has
+# seen little and knows little; that is enough to learn the tools on, and no result.
+
+# %% tags=["nbval-ignore-output"]
+train, validation = (load_faces("synthfer", split, size=48) for split in ("train", "val"))
+test = load_faces("synthfer", "test", size=112)
+if recipes.TIER == "smoke":
+    train, validation = train[:: len(train) // 224][:224], validation[:70]
+recipe = recipes.finetuning()
+tuned = finetune(train, validation, recipe, progress=False)
+model = tuned.model.eval()
+best = max(row["validation_accuracy"] for row in tuned.history)
+display(Markdown(f"{recipes.TIER} tier: {len(tuned.history)} epochs, best validation accuracy {best:.0%}."))
+
+# %% [markdown]
+# ## From five maps to one
+#
+# For each region the spatial attention (6) is a small map with one number between 0 and 1 for each
+# cell of the last feature map. Each cell belongs to a place in its region, and each region to a place in the
+# face. So every map is enlarged to its region's box and laid over it; where boxes overlap, the
+# values are averaged.
+
+# %%
+faces = test[[260, 510, 905]]
+images = faces.images / 255
+with torch.no_grad():
+    attention = model(images).attention  # [B, 5, h, w]
+
+side = 112
+summed, times = torch.zeros(len(faces), side, side), torch.zeros(side, side)
+corners = [(0, 0), (0, 28), (28, 0), (28, 28)]  # top and left of regions three quarters wide
+for region, (top, left) in enumerate(corners):
+    laid = interpolate(attention[:, region : region + 1], size=(84, 84), mode="bilinear")
+    summed[:, top : top + 84, left : left + 84] += laid[:, 0]
+    times[top : top + 84, left : left + 84] += 1
+# The centre region covers 85 % of each side: from 8.4 to 103.6 pixels, in no whole number of them.
+# Only pixels that lie outside of it can be compared with this simple version.
+outside = torch.ones(side, side, dtype=torch.bool)
+outside[8:104, 8:104] = False
+ours = summed / times
+theirs = attention_map(model, images)
+same = torch.allclose(ours[:, outside], theirs[:, outside], atol=1e-5)
+assert same
+print("the library's map is the same outside of the centre:", same)
+
+# %% [markdown]
+# Attention is what the network multiplies its features with. It is *not* what the answer depends on: a
+# large weight may meet a feature that no class cares for {cite:p}`jain2019attention`. Grad-CAM
+# {cite:p}`selvaraju2017gradcam` asks the other way round: with $A_c$ the channels of the last feature map
+# and $z_y$ the score of class $y$,
+#
+# $$ M = \max\Bigl(0, \sum_c \Bigl(\tfrac{1}{hw} \sum_{ij} \frac{\partial z_y}{\partial A_{c,ij}}\Bigr) A_c\Bigr), $$
+#
+# which is large where a feature is present that would raise the score. It works for any network, also
+# for one without attention, and that makes it the fair map for comparisons.
+
+# %%
+from occfer import PlainClassifier
+from occfer.randomness import seeded_modules
+
+with seeded_modules(0):
+    plain = PlainClassifier(width=16, stem="small", size=48).eval()
+small = interpolate(images, size=(48, 48), mode="area")
+features = plain.encoder.backbone(small).detach().requires_grad_()  # [B, C, h, w]
+scores = plain.fc(features.mean(dim=(2, 3)))
+said = scores.argmax(dim=1)
+(gradient,) = torch.autograd.grad(scores.gather(1, said[:, None]).sum(), features)
+by_hand = (gradient.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1).clamp(min=0)
+enlarged = interpolate(by_hand[:, None], size=(48, 48), mode="bilinear")[:, 0]
+library = grad_cam(plain, small)
+same = torch.allclose(enlarged, library, atol=1e-5)
+assert same
+print("the library's Grad-CAM is the same:", same)
+
+# %% [markdown]
+# ## The picture
+#
+# Originals above; below them the salient regions, each face darkened where its map is low. From left to
+# right a block covers 0 to 30 hundredths of the face, and in the last column the face wears a mask. The
+# upper pair of rows shows attention, the lower pair Grad-CAM.
+
+# %% mystnb={"image": {"alt": "Rendered faces with nothing to three tenths covered and with a mask, in rows; below each row the same faces, bright where attention or Grad-CAM of the small network is high."}}
+conditions = figure4.covered_faces(faces)
+titles = {name: f"{name} %" if name.isdigit() else "mask" for name in conditions}
+
+
+def spotlight(image, saliency):
+    """A face that is bright where its map is high: [3, H, W]."""
+    low, high = saliency.amin(), saliency.amax()
+    return image * (0.15 + 0.85 * (saliency - low) / (high - low).clamp(min=1e-9))
+
+
+figure, axes = plt.subplots(4, len(conditions), figsize=(9, 4.9))
+for pair, (name, look, number) in enumerate(
+    [("attention", attention_map, 2), ("Grad-CAM", grad_cam, 1)]
+):
+    for column, (condition, covered) in enumerate(conditions.items()):
+        image = covered[number : number + 1].images / 255
+        show_face(axes[2 * pair, column], image[0], titles[condition] if pair == 0 else "")
+        show_face(axes[2 * pair + 1, column], spotlight(image, look(model, image)[0])[0])
+    axes[2 * pair + 1, 0].set_ylabel(name, fontsize=9)
+plt.show()
+
+# %% [markdown]
+# Look at it for a while, and notice what your eye does. It finds the eyes and the mouth by itself and is
+# pleased wherever the light falls on them. It does not notice where the light falls on nothing. That is
+# why a picture is not enough.
+#
+# ## How much of the look falls on the occluder?
+#
+# Chapter 3 promised exact masks, and here they pay. Let $m$ be the mask and $s$ the map. The occluder's
+# share of the saliency is $\sum ms / \sum s$. A map that knows nothing puts onto the occluder what the
+# occluder takes of the picture, so we divide by that:
+#
+# $$ \rho = \frac{\sum m s \,/ \sum s}{\frac{1}{HW} \sum m}. $$
+#
+# One is what a blind map gets. Below one the network looks past the occluder, above one it stares at it.
+
+# %%
+def ratio(saliency, mask):
+    """Share of the map on the mask, over the mask's share of the picture: [B]."""
+    on_it = (saliency * mask).sum(dim=(1, 2)) / saliency.sum(dim=(1, 2))
+    return on_it / mask.float().mean(dim=(1, 2))
+
+
+some = test[figure4.first_of_each(test.labels, 10)] if recipes.TIER == "smoke" else test
+covered = figure3.cover(some, 0.3)
+pictures, mask = covered.images / 255, covered.extras["covered"]
+look = attention_map(model, pictures)
+assert torch.allclose(ratio(look, mask), occluder_ratio(look, mask), atol=1e-4)
+chance, middle = random_map(look, generator_for(0)), centred_map(look)
+blind = [ratio(each, mask).mean().item() for each in (chance, middle)]
+print(f"by chance {blind[0]:.2f}, a Gaussian in the middle {blind[1]:.2f}")
+
+# %% [markdown]
+# The second control deserves a thought. A Gaussian in the middle of the picture knows nothing of any
+# face, and yet its ratio is not one, because random blocks lie in the middle more often than at the
+# edges, and so do masks. A network that always looks at the middle would seem to stare at the occluder,
+# and one that always looks at the corners would seem wise. Every ratio has to be read beside this one.
+
+# %% [markdown]
+# ## Does it need what it marks?
+#
+# A map claims that some pixels matter. Take it at its word {cite:p}`petsiuk2018rise`. *Deletion*
+# replaces the most salient pixels first by the mean of the picture; if the map is right, the
+# probability of the answer falls at once. *Insertion* starts from a blurred face and brings the most
+# salient pixels back; if the map is right, the probability rises at once. Both are curves, and each is
+# summed up by the area under it: a small one is good for deletion, a large one for insertion.
+
+# %%
+@torch.no_grad()
+def deleted(image, saliency, label, steps=10):
+    """One face, step by step: the probability of ``label`` as salient pixels are taken away."""
+    order = saliency.flatten().argsort(descending=True, stable=True)
+    heights = []
+    for step in range(steps + 1):
+        left = image.flatten(1).clone()  # [3, H·W]
+        left[:, order[: math.ceil(len(order) * step / steps)]] = image.mean(dim=(1, 2))[:, None]
+        heights.append(model(left.view_as(image)[None]).logits.softmax(dim=1)[0, label])
+    return torch.stack(heights)
+
+
+with torch.no_grad():
+    answers = model(images).logits.argmax(dim=1)
+# Maps are enlarged from few cells and hold equal values at their borders, which the library takes in
+# random order. The two versions are therefore compared on a map without ties.
+order = [torch.randperm(side * side, generator=generator_for(face)) for face in range(len(faces))]
+untied = torch.stack(order).view(-1, side, side).float()
+ours = deleted(images[0], untied[0], answers[0])
+theirs = deletion(model, images, untied, answers, generator_for(0))
+same = torch.allclose(ours, theirs[0], atol=1e-4)
+assert same
+print("the library's curve is the same:", same)
+
+# %% tags=["nbval-ignore-output"] mystnb={"image": {"alt": "Deletion and insertion curves of the small network, means over some faces, for attention, Grad-CAM, a map by chance and a Gaussian in the middle."}}
+few = test[figure4.first_of_each(test.labels, 3)]
+pictures = few.images / 255
+with torch.no_grad():
+    answers = model(pictures).logits.argmax(dim=1)
+maps = figure4.saliency_maps(model, pictures, answers, generator_for(1))
+LOOKS = {"attention": (BLUE, "o"), "Grad-CAM": (ORANGE, "s"), "chance": (GREY, "x"), "middle": (BLACK, "^")}
+figure, axes = plt.subplots(1, 2, figsize=(8, 2.9), sharey=True)
+for axis, way in zip(axes, (deletion, insertion), strict=True):
+    for name, each in maps.items():
+        curve = way(model, pictures, each, answers, generator_for(2))
+        colour, marker = LOOKS[name]
+        axis.plot(np.linspace(0, 100, 11), curve.mean(dim=0), color=colour, marker=marker,
+                  label=f"{name}: {area(curve).mean():.2f}")
+    axis.set(title=f"{way.__name__}, {len(few)} faces", xlabel=f"pixels {'taken' if way is deletion else 'brought'} (%)")
+    axis.legend(title="area", fontsize=8)
+axes[0].set_ylabel("probability of the answer")
+plt.show()
+
+# %% [markdown]
+# ## On which part of the face?
+#
+# Five landmarks give boxes around brows, eyes, nose and mouth; the rest is the rest. The share of a map on
+# each part is worth knowing by expression: does the network look at the mouth for happiness? What a
+# blind map would put there is the part's share of the picture, so that share stands in the first row.
+
+# %%
+masks = part_masks(some.landmarks, *some.size)
+assert bool((masks.sum(dim=1) == 1).all())  # every pixel belongs to one part
+constant = part_shares(torch.ones(len(some), *some.size), masks)
+assert torch.allclose(constant, masks.float().mean(dim=(2, 3)))
+shares = part_shares(attention_map(model, some.images / 255), masks)
+assert torch.allclose(shares.sum(dim=1), torch.ones(len(some)), atol=1e-5)
+
+# %% tags=["nbval-ignore-output"]
+rows = [f"| expression | {' | '.join(PARTS)} |", f"|---|{'---|' * len(PARTS)}"]
+rows.append("| *the part's share* | " + " | ".join(f"{v:.2f}" for v in constant.mean(dim=0)) + " |")
+for label, emotion in enumerate(EMOTIONS):
+    means = shares[some.labels == label].mean(dim=0)
+    rows.append(f"| {emotion} | " + " | ".join(f"{v:.2f}" for v in means) + " |")
+display(Markdown("Attention of the small network:\n\n" + "\n".join(rows)))
+
+# %% [markdown]
+# ## A network that forgets
+#
+# There is a test that a map can fail outright {cite:p}`adebayo2018sanity`. Replace the trained weights by
+# random ones, layer by layer from the output down, and draw the map again after each. A map that tells what
+# the network has *learnt* must change. One that stays as it was shows the picture, or the architecture, and
+# would have looked just as convincing without any training.
+
+# %% tags=["nbval-ignore-output"] mystnb={"image": {"alt": "Rank correlation between the map of the trained network and of one that has forgotten its layers one after the other, for attention and Grad-CAM."}}
+from dataclasses import replace
+
+from occfer.engine.finetune import build_classifier
+
+pictures = few[:14].images / 255
+untrained = build_classifier(replace(recipe, seed=1)).eval()
+trained = {"attention": attention_map(model, pictures), "Grad-CAM": grad_cam(model, pictures)}
+steps, alike = ["nothing"], {name: [1.0] for name in trained}
+for layer, forgetful in cascade(model, untrained):
+    steps.append(layer)
+    for name, draw in (("attention", attention_map), ("Grad-CAM", grad_cam)):
+        likeness = rank_correlation(trained[name], draw(forgetful.eval(), pictures))
+        alike[name].append(likeness.nanmean().item())
+figure, axis = plt.subplots(figsize=(7, 2.8))
+for name, heights in alike.items():
+    colour, marker = LOOKS[name]
+    axis.plot(range(len(steps)), heights, color=colour, marker=marker, label=name)
+axis.set_xticks(range(len(steps)), steps)
+axis.set(ylabel="rank correlation", xlabel="forgotten from the output down to", ylim=(-1, 1.05))
+axis.axhline(0, color=GREY, linewidth=0.8)
+axis.legend()
+plt.show()
+
+# %% [markdown]
+# Attention is not touched when the head forgets, for it is computed before the head; it has to change when
+# its own layer does. Whatever likeness is left at the right end is not learnt: boxes that overlap,
+# edges of pictures, and borders that convolutions pad with zeros look alike in every network.
+#
+# ## What the records say
+#
+# Now the same measures on all test faces, from the records that `occfer reproduce figure4` leaves. They are
+# of the laptop tier where one was run, else of the smoke tier, and every table says of which. Four comparisons matter: the whole method with and without LGDS, with
+# and without attention, a network without regions, and one without pre-training. Grad-CAM is the map that
+# all of them have.
+
+# %%
+by_tier = {tier: figure4.recorded(RESULTS, "synthfer", tier) for tier in ("laptop", "smoke")}
+TIER = "laptop" if any(by_tier["laptop"].values()) else "smoke"
+found = by_tier[TIER]
+
+
+WATCHED = ("OCL+Res18+FGW+LGDS", "OCL+Res18+FGW")  # the methods that have attention
+under = [condition for condition in conditions if condition != "0"]
+
+
+def line(name, records, measure, where):
+    """One line of a table: the means over faces and seeds under some conditions, or "not run"."""
+    means = [figure4.values_of(records, condition, measure) for condition in where]
+    if any(each is None for each in means):
+        return f"| {name} | not run |" + " |" * len(where)
+    return f"| {name} | {len(records)} | " + " | ".join(f"{np.nanmean(each):.2f}" for each in means) + " |"
+
+
+head = f"| | seeds | {' | '.join(titles[condition] for condition in under)} |\n|---|---|{'---|' * len(under)}"
+caption = "share of the saliency on the occluder over the occluder's share of the face; 1 is blind"
+some_records = next(iter(filter(None, found.values())), ())
+for name, methods in (("attention", WATCHED), ("Grad-CAM", tuple(found))):
+    lines = [line(row, found[row], f"{name} ratio", under) for row in methods]
+    lines += [line(f"*{blind}*", some_records[:1], f"{blind} ratio", under) for blind in ("chance", "middle")]
+    display(Markdown(f"**{name}, SynthFER, {TIER} tier**: {caption}\n\n{head}\n" + "\n".join(lines)))
+
+# %%
+PAIRS = (
+    ("OCL+Res18+FGW+LGDS", "OCL+Res18+FGW+LGDS-unattended", "Grad-CAM", "attention"),
+    ("OCL+Res18+FGW+LGDS", "OCL+Res18+FGW", "Grad-CAM", "LGDS"),
+    ("OCL+Res18+FGW+LGDS", "OCL+Res18+FGW", "attention", "LGDS"),
+    ("OCL+Res18+FGW+LGDS", "OCL+Res18", "Grad-CAM", "the regions"),
+    ("OCL+Res18", "Res18-scratch", "Grad-CAM", "OCL"),
+)
+for condition in ("30", figure3.MASK):
+    sentences = [
+        f"- With and without {what}, {name}: "
+        + figure4.compare(found, first, second, condition, f"{name} ratio")
+        for first, second, name, what in PAIRS
+    ]
+    display(Markdown(f"**Ratio on the occluder, {titles[condition]}**\n\n" + "\n".join(sentences)))
+
+# %%
+def areas(row):
+    """Deletion and insertion of one method's maps, whole and with 30 % covered."""
+    if not found[row]:
+        return [f"| {row} | | not run | | | |"]
+    lines = []
+    for name in figure4.MAPS:
+        means = [
+            figure4.values_of(found[row], condition, f"{name} {way}")
+            for condition in ("0", "30") for way in ("deletion", "insertion")
+        ]
+        if means[0] is not None:
+            lines.append(f"| {row} | {name} | " + " | ".join(f"{np.nanmean(each):.2f}" for each in means) + " |")
+    return lines
+
+
+head = (
+    "| method | map | deletion, whole | insertion, whole | deletion, 30 % | insertion, 30 % |\n"
+    "|---|---|---|---|---|---|"
+)
+lines = [each for row in found for each in areas(row)]
+caption = f"**Areas under the curves, SynthFER, {TIER} tier**: small is good for deletion, large for insertion"
+display(Markdown(f"{caption}\n\n{head}\n" + "\n".join(lines)))
+
+# %% [markdown]
+# Where a Gaussian in the middle does better than Grad-CAM, the network needs the middle of the picture more
+# than what its map marks. It is the usual fate of maps on faces that are all aligned, and a reason to put
+# this control beside every such number.
+
+# %% mystnb={"image": {"alt": "From the records where they exist: for every expression the share of the whole method's saliency on brows, eyes, nose, mouth and the rest, or a note that it was not run."}}
+records = found["OCL+Res18+FGW+LGDS"]
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
+for axis, name in zip(axes, ("attention", "Grad-CAM"), strict=True):
+    axis.set_title(f"{name}, {TIER} tier")
+    if not records:
+        axis.text(0.5, 0.5, "not run", ha="center", va="center", transform=axis.transAxes)
+        axis.set_axis_off()
+        continue
+    targets, left = records[0].predictions.targets, np.zeros(len(EMOTIONS) + 1)
+    for part, colour in zip(PARTS, PALETTE, strict=False):
+        own = figure4.values_of(records, "0", f"{name} {part}")
+        blind = figure4.values_of(records, "0", f"chance {part}")
+        widths = np.array([np.nanmean(own[targets == label]) for label in range(len(EMOTIONS))] + [blind.mean()])
+        axis.barh([*EMOTIONS, "blind"], widths, left=left, color=colour, edgecolor="white", label=part)
+        left += widths
+    axis.set(xlabel="share of the saliency", xlim=(0, 1))
+    axis.invert_yaxis()
+if records:
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+plt.show()
+
+# %% [markdown]
+# ## Figure 4 of a recorded network
+#
+# The maps of one test face of each expression are kept in each record, by a rule and not by their looks. Here are
+# those of the whole method, first seed, where it was run.
+
+# %% mystnb={"image": {"alt": "From the record where it exists: seven rendered faces under every condition, bright where attention of the whole method is high, or a note that it was not run."}}
+if records:
+    kept = records[0].predictions.pictures
+    recorded = figure4.covered_faces(test)  # the very pixels that the record speaks of
+    figure, axes = plt.subplots(len(EMOTIONS), len(conditions), figsize=(9, 8.4))
+    for line, row in enumerate(kept["shown"].tolist()):
+        for column, condition in enumerate(conditions):
+            saliency = torch.from_numpy(kept[f"{condition} attention"][line]).float()
+            wide = interpolate(saliency[None, None], size=(112, 112), mode="bilinear")[0, 0]
+            image = recorded[condition].images[row] / 255
+            show_face(axes[line, column], spotlight(image, wide), titles[condition] if line == 0 else "")
+        axes[line, 0].set_ylabel(EMOTIONS[test.labels[row]], fontsize=9)
+else:
+    figure, axis = plt.subplots(figsize=(3, 0.6))
+    axis.text(0.5, 0.5, "not run", ha="center", va="center")
+    axis.set_axis_off()
+plt.show()
+
+# %% [markdown]
+# ## What the figure proves, and what it does not
+#
+# *Bright eyes are no proof of looking past the occluder.* Eyes, brows and mouths are where a map lies that
+# was made by a Gaussian, too. What counts is the ratio on the occluder beside that control.
+#
+# *Attention is no explanation.* It says what the features are multiplied with. Whether the answer depends
+# on the bright part is asked by deletion and insertion, and there it competes with Grad-CAM.
+#
+# *A map that looks right may be right about the picture alone.* The network that forgets tells the two apart.
+#
+# *A noise block is easy to look past.* It resembles nothing that a face has. A low ratio on noise says little
+# about hands, and the mask is the harder question of the two.
+#
+# *And none of this says that looking past the occluder is why a network is right.* For that one would have
+# to change where it looks and see whether its answers get better; training with and without attention, in
+# the table above, is the nearest that this book comes to it.
+
+# %% [markdown]
+# ## Exercises
+#
+# ````{exercise} The best of all blind maps
+# :label: look-blind
+#
+# Among maps that are the same for all faces, which has the smallest mean ratio on random blocks? Find it from the
+# masks alone. Would you trust a network with that ratio?
+# ````
+#
+# ````{solution} look-blind
+# :class: dropdown
+#
+# All mass on the pixel that is covered least often, a corner: `mask.float().mean(dim=0)` is smallest there. Its ratio is
+# near zero and it has never seen a face.
+# ````
+
+# %% [markdown]
+# ````{exercise} Right and wrong
+# :label: look-right
+#
+# Split the test faces with 30 hundredths covered into those that are recognised and those that are not. Is the ratio on
+# the occluder different? Which way would you expect if looking at the occluder were harmful?
+# ````
+#
+# ````{solution} look-right
+# :class: dropdown
+#
+# `values["30"]["correct"]` stands in each record beside the ratios. A higher ratio among the wrong ones fits the idea, but
+# blocks that hide the mouth also cause both.
+# ````
+
+# %% [markdown]
+# ````{exercise} Another answer
+# :label: look-other
+#
+# Draw Grad-CAM for the *true* class and for the *second* most probable one of a face that is answered wrongly. How different
+# are they? What would a map be worth that is the same for both?
+# ````
+#
+# ````{solution} look-other
+# :class: dropdown
+#
+# Pass `classes` to `grad_cam` and compare with `rank_correlation`. A map that is the same for all classes shows where something
+# is, and not why this answer was given.
+# ````
+
+# %% [markdown]
+# ## What to read next
+#
+# {cite:t}`selvaraju2017gradcam` introduced Grad-CAM, {cite:t}`petsiuk2018rise` deletion and insertion,
+# {cite:t}`adebayo2018sanity` the network that forgets. {cite:t}`jain2019attention` started a long argument on what attention
+# explains. The attention here is that of {cite:t}`woo2018cbam`, and the paper followed is Xi's {cite:p}`xi2022occluded`.
+
+# %% tags=["nbval-ignore-output"]
+from occfer.engine.records import peak_memory
+
+display(Markdown(
+    f"*This notebook took {time.perf_counter() - begun:.0f} seconds and at most "
+    f"{peak_memory() / 2**30:.1f} GiB of memory at the {recipes.TIER} tier.*"
+))
