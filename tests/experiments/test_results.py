@@ -9,7 +9,7 @@ from occfer.data import load_faces
 from occfer.data.duplicates import drop_leaks, occurs_in
 from occfer.emotions import EMOTIONS
 from occfer.engine.records import Record
-from occfer.experiments import datacard, figure3, paper, table1
+from occfer.experiments import datacard, figure3, figure4, paper, table1
 from occfer.recipes import (
     CONTROL_ROWS,
     TABLE1_ROWS,
@@ -92,7 +92,11 @@ def test_fer2013_records_used_the_real_splits(
         "test": splits["test"],
     }
     for role, described in values["data"].items():
-        if role.startswith("test, "):
+        if role == f"test, {figure3.MASK}" or values["experiment"] == figure4.EXPERIMENT:
+            # Points found by MTCNN enter the hash, and may differ between machines in a last bit.
+            split = splits[{"train": "train", "validation": "val"}.get(role, "test")]
+            assert described["counts"] == split.describe()["counts"]
+        elif role.startswith("test, "):
             percent = role.removeprefix("test, ").removesuffix(" %")
             assert described["sha256"] == covered[percent]
         elif role == "pool":
