@@ -1,0 +1,187 @@
+"""How two ways of doing one thing are compared: side by side, round by round, in one process.
+
+Both meet the same machine, so a ratio says more than either time. A row is the median over the
+rounds of the ratio within each; who begins alternates. Beside the clock's ratio stands that of
+processor time, which other work on the machine hardly enters. A table is printed, and everything
+that was measured is written to ``_build/bench``.
+"""
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from occfer.engine.records import environment
+
+THREADS = int(os.environ.get("OMP_NUM_THREADS", 2))
+ROUNDS = 5
+NOT_RUN = "not run (no CUDA)"
+
+
+class Seconds(NamedTuple):
+    """By the clock, and of the processor (this process, all of its threads)."""
+
+    clock: float
+    processor: float
+
+
+Call = Callable[[], Seconds | object]
+"""Something to time, unless it has timed itself and returns its seconds."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both ways, how many pictures either handles in a call, and the parts ours is made of."""
+
+    ours: Call
+    theirs: Call
+    pictures: int
+    parts: dict[str, Call] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What is compared with whom, and the ratio asked of ours on each kind of device.
+
+    ``build`` is called with a device only where there is one, and makes both sides.
+    """
+
+    what: str
+    peer: str
+    build: Callable[[torch.device], Sides]
+    at_least: dict[str, float]
+    rounds: int = ROUNDS
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table; ``seconds`` by the clock in each round, ours and theirs."""
+
+    what: str
+    peer: str
+    device: str
+    asked: float
+    ratio: float | None = None
+    ours_per_second: float | None = None
+    peer_per_second: float | None = None
+    ratio_of_processor_time: float | None = None
+    seconds: list[tuple[float, float]] = field(default_factory=list)
+    milliseconds_of_parts: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        start = f"| {self.what} | {self.peer} | {self.device} |"
+        if self.ratio is None:
+            return f"{start} {NOT_RUN} | | | | {self.asked:g} | |"
+        verdict = "met" if self.ratio >= self.asked else "not met"
+        return (
+            f"{start} {self.ours_per_second:,.1f} | {self.peer_per_second:,.1f} | "
+            f"{self.ratio:.2f} | {self.ratio_of_processor_time:.2f} | {self.asked:g} | {verdict} |"
+        )
+
+
+def compare(contest: Contest, device: torch.device) -> Row:
+    """One contest on one device, after a round to warm up."""
+    sides = contest.build(device)
+    rounds = []
+    for number in range(contest.rounds + 1):
+        calls = (sides.ours, sides.theirs)
+        turn = 1 if number % 2 else -1
+        rounds.append(tuple(timed(call, device) for call in calls[::turn])[::turn])
+    ours, theirs = zip(*rounds[1:], strict=True)
+    return Row(
+        contest.what,
+        contest.peer,
+        device.type,
+        contest.at_least[device.type],
+        statistics.median(b.clock / a.clock for a, b in rounds[1:]),
+        sides.pictures / statistics.median(each.clock for each in ours),
+        sides.pictures / statistics.median(each.clock for each in theirs),
+        statistics.median(b.processor / a.processor for a, b in rounds[1:]),
+        [(a.clock, b.clock) for a, b in rounds[1:]],
+        parts_of(sides, contest.rounds, device),
+    )
+
+
+def parts_of(sides: Sides, rounds: int, device: torch.device) -> dict[str, float]:
+    """Milliseconds that each part takes: of the processor, or of the GPU."""
+    times = {
+        name: [timed(part, device) for _ in range(rounds)] for name, part in sides.parts.items()
+    }
+    which = "clock" if device.type == "cuda" else "processor"
+    return {
+        name: 1e3 * statistics.median(getattr(each, which) for each in found)
+        for name, found in times.items()
+    }
+
+
+def now() -> Seconds:
+    """What clock and processor say."""
+    return Seconds(time.perf_counter(), time.process_time())
+
+
+def between(start: Seconds, end: Seconds) -> Seconds:
+    """What passed from one :func:`now` to another."""
+    return Seconds(end.clock - start.clock, end.processor - start.processor)
+
+
+def timed(call: Call, device: torch.device) -> Seconds:
+    """One call, with whatever the device still has to do."""
+    settle(device)
+    start = now()
+    found = call()
+    settle(device)
+    return found if isinstance(found, Seconds) else between(start, now())
+
+
+def settle(device: torch.device) -> None:
+    """Wait for a device that works in the background."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def mixed(device: torch.device) -> torch.autocast:
+    """bfloat16 where a GPU is there to be quick with it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+def compiled(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """As a GPU is used; on a CPU the module as it is."""
+    return torch.compile(module) if device.type == "cuda" else module
+
+
+def run(name: str, contests: Sequence[Contest]) -> None:
+    """All contests on the CPU and on CUDA: print the table, write ``_build/bench``."""
+    torch.set_num_threads(THREADS)
+    rows = []
+    print("| what | peer | device | ours/s | peer/s | ratio | of processor time | asked | |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for contest in contests:
+        for kind, asked in contest.at_least.items():
+            missing = kind == "cuda" and not torch.cuda.is_available()
+            row = (
+                Row(contest.what, contest.peer, kind, asked)
+                if missing
+                else compare(contest, torch.device(kind))
+            )
+            rows.append(row)
+            print(row, flush=True)
+    for row in rows:
+        if row.milliseconds_of_parts:
+            print(f"\nOf {row.what} on {row.device}, in milliseconds:")
+            for part, each in row.milliseconds_of_parts.items():
+                print(f"  {each:9.1f}  {part}")
+    found = {
+        "environment": environment(),
+        "threads": THREADS,
+        "load": os.getloadavg(),
+        "rows": [asdict(row) for row in rows],
+    }
+    path = Path("_build/bench") / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + "\n")
