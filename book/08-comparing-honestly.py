@@ -51,7 +51,7 @@ from IPython.display import Markdown, display
 
 from occfer import recipes
 from occfer.engine.records import Record, peak_memory
-from occfer.experiments import comparison, paper, table1, table2
+from occfer.experiments import comparison, duplicates, paper, table1, table2
 from occfer.plots import BLUE, style
 
 begun = time.perf_counter()
@@ -246,6 +246,17 @@ if path.exists():
             f"a held-out split; the pool of pre-training is the other {pool:,}.")
 else:
     said = "Pre-training on FER2013 was not run at this tier."
+measured = duplicates.recorded(RESULTS, "fer2013")
+if measured:
+    found, _ = measured
+    exact, near, faces = found["exact"], found["perceptual"], found["exact"]["faces"]["test"]
+    said += (
+        f"\n\nSeen from the other side: of {faces:,} faces of PrivateTest, {exact['shared']['test']['train']} "
+        f"({exact['shared']['test']['train'] / faces:.1%}) also stand in the training split pixel by pixel, "
+        f"and {near['shared']['test']['train']} ({near['shared']['test']['train'] / faces:.1%}) do when copies "
+        f"that look the same count too. {exact['contradictory']} groups of identical pictures carry labels "
+        f"that contradict each other."
+    )
 leak = comparison.compare(ours["Res18-scratch"], ours["Res18-scratch-unleaked"])
 said += "\n\n" + (
     leak.sentence("Res18-scratch", "Res18-scratch-unleaked") if leak else
