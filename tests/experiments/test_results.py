@@ -1,5 +1,6 @@
 """Every recorded run in the book can be checked by anyone from what lies beside it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ from occfer.recipes import (
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
 # No runs of a network: what MTCNN saw (tests/tools/test_synthfer_quality.py checks that record),
-# what becomes of pictures on their way (tests/data), and duplicates (test_duplicates.py).
-OTHERS = {"collecting", "duplicates"}
+# what becomes of pictures on their way (tests/data), duplicates (test_duplicates.py), and costs.
+OTHERS = {"collecting", "duplicates", "scale"}
 PATHS = sorted(
     path
     for path in set(RESULTS.glob("*/*.json")) - {RESULTS / "synthfer" / "mtcnn.json"}
@@ -137,3 +138,17 @@ def test_happiness_and_surprise_cross_between_rendered_and_real_faces() -> None:
             confusion = np.array(record.metrics["confusion"])
             recall = dict(zip(EMOTIONS, confusion.diagonal() / confusion.sum(axis=1), strict=True))
             assert min(recall["happiness"], recall["surprise"]) > 1.5 / len(EMOTIONS)
+
+
+def test_costs_of_aligning_follow_from_what_was_counted() -> None:
+    """Rates from seconds; a face takes its pixels and little more; larger pictures take longer."""
+    values = json.loads((RESULTS / "scale" / "align.json").read_text())
+    assert len(values["environment"]["commit"]) == 40, "measured on code that is not committed"
+    assert values["environment"]["threads"] == 1
+    rows = values["rows"]
+    for row in rows:
+        rate = row["pictures"] / row["processor_seconds"]
+        assert row["pictures_per_core_second"] == pytest.approx(rate)
+        assert 1 < row["bytes_per_face"] / (3 * 112 * 112) < 1.05
+    rates = [row["pictures_per_core_second"] for row in rows]
+    assert rates == sorted(rates, reverse=True)
