@@ -26,7 +26,9 @@ OBJECT_STORE = 80 * 2**20
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to its makers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or it warns
-    "RAY_agent_register_timeout_ms": "600000",  # on a busy machine thirty seconds are too few
+    # On a busy machine the usual minute or less is too short, and what was late is never used.
+    "RAY_agent_register_timeout_ms": "600000",
+    "RAY_worker_register_timeout_seconds": "600",
 }
 
 
