@@ -162,6 +162,8 @@ for name, boxes in layouts.items():
 # The matrices are small, 112×112 at most, and depend on nothing but the region. They are built once.
 # Cutting a batch is then a matrix product, which is what graphics cards do best, and because a product
 # is differentiable, so is the cut.
+# Nearly all of their numbers are zero: a row holds two that are not, or a few more where a region
+# shrinks. The library keeps and multiplies only these.
 
 # %%
 def tents(start, extent, length, size):
