@@ -30,8 +30,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from occfer import FaceSet, finetune, load_faces, pretrain
-from occfer.engine import checkpoint
+from occfer import FaceSet, files, finetune, load_faces, pretrain
 from occfer.engine.finetune import fingerprint
 from occfer.engine.records import environment
 from occfer.fgw import FGW
@@ -72,7 +71,7 @@ def announce(say: Callable[[str], None]) -> None:
     register_module_forward_pre_hook(before)
     register_optimizer_step_pre_hook(lambda *_: say("optimiser"))
     register_optimizer_step_post_hook(lambda *_: say("after the optimiser"))
-    save_file, replace = checkpoint.save_file, os.replace
+    save_file, replace = files.save_file, os.replace
 
     def saving(*arguments):
         say("saving tensors")
@@ -83,7 +82,7 @@ def announce(say: Callable[[str], None]) -> None:
         say(f"renaming {Path(new).suffix}")
         replace(old, new)
 
-    checkpoint.save_file, os.replace = saving, replacing
+    files.save_file, os.replace = saving, replacing
 
 
 def teller(pipe: int) -> Callable[[str], None]:
@@ -136,7 +135,7 @@ def found(folder: Path) -> dict[str, Any]:
     sound, unsound = None, []
     for path in sorted(folder.glob("state-*.json"), reverse=True):
         words, tensors = json.loads(path.read_text()), path.with_suffix(".safetensors")
-        if tensors.exists() and checkpoint.file_sha256(tensors) == words["sha256"]:
+        if tensors.exists() and files.file_sha256(tensors) == words["sha256"]:
             sound = sound or {name: words["place"][name] for name in ("epoch", "step")}
         else:
             unsound.append(path.name)
@@ -214,7 +213,7 @@ def main(folder: Path = RESULTS) -> None:
     for name, recipe in (("pretrain", PRETRAINING), ("finetune", FINETUNING)):
         values = record(recipe, faces)
         text = json.dumps(values, indent=1) + "\n"
-        checkpoint.write_atomically(folder / f"{name}.json", text.encode())
+        files.write_atomically(folder / f"{name}.json", text.encode())
         weights = {*values["weights"].values(), values["full_disk"]["weights"]}
         print(f"{name}: {len(values['kills'])} kills and a full disk, {len(weights)} outcome(s)")
 

@@ -169,7 +169,12 @@ class Run:
         return True
 
     def settle(self) -> None:
-        """Give every process the first one's network; batch statistics may be each one's own."""
+        """Give every process the first one's network, as it is written rather than compiled.
+
+        Batch statistics may be each process's own until then; and a hook that is put on a compiled
+        network, such as Grad-CAM's, would not be called.
+        """
+        self.network._compiled_call_impl = None
         if self.team.size > 1:
             self.network.load_state_dict(self.team.first(self.network.state_dict))
 

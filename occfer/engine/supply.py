@@ -82,12 +82,17 @@ class Supply:
         shares = ((step, self.team.part(index), len(index)) for step, index in places)
         pixels = self._gathered if self._ring is None else self._streamed
         for (step, index, whole), images in pixels(shares):
-            labels = self._labels[index.to(self.device)]
+            labels = self._labels[self._there(index)]
             yield Batch(epoch, step, index, images, labels, whole, self.team.rank)
 
     def _gathered(self, shares):
         for share in shares:
-            yield share, self._images[share[1].to(self._images.device)].to(self.device)
+            index = self._there(share[1]) if self._images.is_cuda else share[1]
+            yield share, self._images[index].to(self.device)
+
+    def _there(self, index: Tensor) -> Tensor:
+        # A copy that blocks would wait for all that the GPU still has to do.
+        return index.to(self.device, non_blocking=True)
 
     def _streamed(self, shares):
         with ThreadPoolExecutor(1, thread_name_prefix="faces") as reader:

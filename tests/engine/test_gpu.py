@@ -1,0 +1,62 @@
+"""What a GPU adds to training: compiled networks and streamed faces, and no other results."""
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from occfer.engine.finetune import finetune
+from occfer.engine.pretrain import pretrain
+from occfer.engine.supply import Supply
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+METHODS = pytest.mark.parametrize("method", ["pretrain", "finetune"])
+
+
+@pytest.fixture
+def losses(toy_faces, ocl_recipe, fgw_recipe):
+    """``losses(method, accelerator, **changes)``: the loss of each epoch."""
+    faces = toy_faces(41)
+
+    def make(method, accelerator="cuda", **changes) -> list[float]:
+        fabric = Fabric(accelerator=accelerator, devices=1)
+        options = dict(fabric=fabric, progress=False)
+        changes = {"learning_rate": 1e-4, **changes}
+        if method == "pretrain":
+            found = pretrain(faces, ocl_recipe(**changes), **options)
+        else:
+            found = finetune(faces, faces, fgw_recipe(**changes), **options)
+        return [row["loss"] for row in found.history]
+
+    return make
+
+
+@METHODS
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_gpu_learns_what_a_cpu_learns(losses, method, compiled) -> None:
+    # TF32 keeps three digits, and the noise that covers faces is drawn on the device.
+    assert losses(method, compile=compiled) == pytest.approx(losses(method, "cpu"), rel=0.05)
+
+
+@METHODS
+def test_streamed_faces_give_the_same_losses(losses, method, monkeypatch) -> None:
+    resident = losses(method, compile=False)
+
+    class Streamed(Supply):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, streamed=True)
+
+    monkeypatch.setattr("occfer.engine.run.Supply", Streamed)
+    assert losses(method, compile=False) == pytest.approx(resident, rel=1e-3)
+
+
+def test_a_trained_network_calls_hooks_that_are_put_on_it_later(toy_faces, ocl_recipe) -> None:
+    found = pretrain(toy_faces(40), ocl_recipe(epochs=1, precision="bf16-mixed"), progress=False)
+    called = []
+    hook = found.encoder.backbone.register_forward_hook(lambda *_: called.append(1))
+    with torch.inference_mode():
+        found.encoder(torch.rand(2, 1, 24, 24, device="cuda"))
+    hook.remove()
+    assert called == [1]
