@@ -19,7 +19,8 @@ def load_faces(
         name_or_path: a name of ``DATA_SETS``; or a folder: a saved ``FaceSet``, one such per
             split, or class folders as ``occfer.data.folder`` describes. A folder named like a
             data set is given as ``./fer2013``.
-        split: ``train``, ``val`` or ``test``.
+        split: ``train``, ``val`` or ``test``; of FER+ and RAF-DB also the test faces on RAN's
+            lists, ``occlusion``, ``pose30`` and ``pose45`` (degrees and more).
         root: where the named data set lies, by default the environment's ``OCCFER_DATA``;
             SynthFER comes with the library, and a path says it already.
         options: passed to the reader, such as ``check_counts=False`` or ``size=(112, 112)``.
@@ -38,6 +39,10 @@ def load_faces(
             from occfer.data.fer2013 import fer2013
 
             return fer2013(split, root, **options)
+        case "ferplus" | "rafdb" as name if _is_challenge(name, split):
+            from occfer.data.ran import challenge
+
+            return challenge(name, split, root, **options)
         case "ferplus":
             from occfer.data.ferplus import ferplus
 
@@ -47,6 +52,11 @@ def load_faces(
 
             return rafdb(split, root, **options)
     return _from_folder(Path(name_or_path), split, options)
+
+
+def _is_challenge(name: str, split: str) -> bool:
+    """Whether RAN's own lists are asked for; FER+'s occluded faces have a table of their own."""
+    return split in ("pose30", "pose45") or (name, split) == ("rafdb", "occlusion")
 
 
 def _from_folder(path: Path, split: str, options: dict) -> FaceSet:

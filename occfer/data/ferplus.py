@@ -95,7 +95,7 @@ def occlusion_ferplus(root: str | Path | None = None, check_counts: bool = True)
     table = _find(root, (OCCLUDED,), HOW_TO_GET_OCCLUDED)
     listed = {
         _identifier(row["path"]): int(row["ferplus_class"])
-        for row in _rows(table, ("path", "ferplus_class"))
+        for row in rows(table, ("path", "ferplus_class"))
     }
     place = {identifier: row for row, identifier in enumerate(faces.ids)}
     absent = [identifier for identifier in listed if identifier not in place]
@@ -147,7 +147,7 @@ def read_votes(table: Path) -> dict[str, tuple[int, ...]]:
     """
     votes: dict[str, tuple[int, ...]] = {}
     disputed = set()
-    for number, row in enumerate(_rows(table, COLUMNS)):
+    for number, row in enumerate(rows(table, COLUMNS)):
         here = tuple(int(row[column]) for column in COLUMNS)
         for identifier in _identifiers(row, number):
             if votes.setdefault(identifier, here) != here:
@@ -185,7 +185,12 @@ def _find(root: str | Path | None, names: tuple[str, ...], how_to_get: str) -> P
     raise missing("FER+", f"{base} holds no {' or '.join(names)}", how_to_get)
 
 
-def _rows(table: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+def rows(table: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """The rows of a table that has these columns, and perhaps others.
+
+    Raises:
+        ValueError: it has not.
+    """
     with table.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         absent = set(columns) - set(reader.fieldnames or ())
