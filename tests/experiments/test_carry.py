@@ -90,6 +90,7 @@ def test_damaged_parts_are_refused(encoder_run: Path, tmp_path: Path, harm: str)
     elif harm == "missing":
         part.unlink()
     elif harm == "elsewhere":
+        (there / part.name).write_bytes(part.read_bytes())
         words.write_text(words.read_text().replace(part.name, f"../{part.name}"))
     else:
         words.write_text("{}")
