@@ -21,8 +21,9 @@ from occfer.recipes import (
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
 # No runs of a network: what MTCNN saw (tests/tools/test_synthfer_quality.py checks that record),
-# what becomes of pictures on their way (tests/data), duplicates (test_duplicates.py), and costs.
-OTHERS = {"collecting", "duplicates", "scale"}
+# what becomes of pictures on their way (tests/data), duplicates (test_duplicates.py), costs, and
+# what was found of runs that were killed (tests/tools/test_kills.py).
+OTHERS = {"collecting", "duplicates", "kills", "scale"}
 PATHS = sorted(
     path
     for path in set(RESULTS.glob("*/*.json")) - {RESULTS / "synthfer" / "mtcnn.json"}
