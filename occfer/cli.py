@@ -17,14 +17,16 @@ import tyro
 from occfer import recipes
 from occfer.data import crawl, load_faces, obtain
 from occfer.data.align import SIZE
+from occfer.data.camera import frames
 from occfer.data.cluster import OnRay
 from occfer.data.duplicates import DISTANCE, drop_leaks
 from occfer.data.extract import Choice, extract, one_by_one
+from occfer.data.pictures import BadPicture
 from occfer.engine.evaluate import evaluate
 from occfer.engine.export import export_onnx
 from occfer.engine.finetune import finetune
 from occfer.engine.models import load_classifier, load_encoder, save_model
-from occfer.engine.predict import predict
+from occfer.engine.predict import NoFace, files, predict
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import make_record
 from occfer.engine.team import is_first_process
@@ -117,17 +119,41 @@ class Evaluate(Data):
 
 @dataclass
 class Predict:
-    """Name the expression on pictures of faces that are cut out already."""
+    """Name the expression of every face on pictures, in folders, or before a camera."""
 
-    pictures: tyro.conf.Positional[tuple[Path, ...]]
-    model: Path = Path("runs/classifier/model")
+    pictures: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Files, and folders of files at any depth."""
+    model: str = "runs/classifier/model"
+    """A folder, or user/name on the Hugging Face Hub."""
+    camera: str | None = None
+    """Number of a camera, 0 being the first, or a video file; Ctrl-C stops."""
+    aligned: bool = False
+    """Each picture is one face that is cut out already."""
+    choice: Choice = field(default_factory=Choice)
 
     def run(self) -> None:
+        if (self.camera is None) == (not self.pictures):
+            raise ValueError("predict takes either pictures or --camera; name one of the two.")
         network = load_classifier(self.model)
-        for path in self.pictures:
-            found = predict(network, path)
-            probability = found.probabilities[0].max().item()
-            print(f"{path}\t{found.emotions[0]}\t{probability:.3f}")
+        if self.camera is None:
+            paths = [path for source in self.pictures for path in files(source)]
+            for path in paths:
+                self._say(network, path, str(path), alone=len(paths) == 1)
+            return
+        for number, frame in enumerate(frames(self.camera)):
+            self._say(network, frame, f"frame {number}")
+
+    def _say(self, network, source, name: str, alone: bool = False) -> None:
+        try:
+            found = predict(network, source, self.aligned, self.choice)
+        except ValueError as failure:
+            # Among many pictures one without a face, or a broken one, stops nothing.
+            if alone or not isinstance(failure, NoFace | BadPicture):
+                raise
+            say(f"{name}\tno face")
+            return
+        for emotion, probabilities in zip(found.emotions, found.probabilities, strict=True):
+            say(f"{name}\t{emotion}\t{probabilities.max().item():.3f}")
 
 
 @dataclass

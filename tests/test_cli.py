@@ -133,7 +133,7 @@ def test_evaluation_scores_the_split_that_was_asked_for(place, classifier) -> No
 
 def test_prediction_names_the_expression_of_each_picture(place, classifier) -> None:
     pictures = [place / "faces" / "test" / EMOTIONS[n] / f"2-{n // 3}.png" for n in (0, 3, 6)]
-    lines = succeeds(place, "predict", *pictures, "--model", classifier).splitlines()
+    lines = succeeds(place, "predict", *pictures, "--aligned", "--model", classifier).splitlines()
     said = [line.split("\t") for line in lines]
     assert [fields[0] for fields in said] == [str(path) for path in pictures]
     assert [fields[1] for fields in said] == ["anger", "happiness", "neutral"]
@@ -184,6 +184,8 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(place) -> None:
         (("finetune", "--data", "faces", "--encoder", "ocl"), "ocl should hold config.json"),
         (("finetune", "--data", "faces", "--encoder", "ocl/model"), "the encoder should have"),
         (("finetune", "--data", "faces", "--encoder", "net/model"), "should hold a pre-trained"),
+        (("predict", "--model", "net/model"), "either pictures or --camera"),
+        (("predict", "--camera", "none.avi", "--model", "net/model"), "video none.avi cannot be"),
         (("predict", "text.png", "--model", "net/model"), "text.png"),
         (("predict", "missing.png", "--model", "net/model"), "missing.png"),
         (("export", "--model", "ocl/model"), "holds a pre-trained encoder"),

@@ -104,6 +104,7 @@ class Extractor:
                 into.boxes.append(box)
                 into.scores.append(float(score))
                 into.ids.append(face)
+                into.matrices.append(matrices[number])
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ die or do one twice, and in the order of their names the parts are the whole.
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
 from uuid import uuid4
@@ -36,6 +36,8 @@ class Extracted:
     scores: list[float]
     ids: list[str]
     rejected: list[tuple[str, str]]
+    matrices: list[np.ndarray] = field(default_factory=list)
+    """Each takes a point of the picture to a point of the aligned face."""
 
 
 def is_done(source: Source, folder: Path) -> bool:

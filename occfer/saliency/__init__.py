@@ -11,6 +11,7 @@ from occfer.saliency.measures import (
     rank_correlation,
 )
 from occfer.saliency.parts import PARTS, part_masks, part_shares
+from occfer.saliency.pictures import on_pictures
 from occfer.saliency.sanity import cascade
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "grad_cam",
     "insertion",
     "occluder_ratio",
+    "on_pictures",
     "part_masks",
     "part_shares",
     "random_map",

@@ -71,7 +71,7 @@ def attention_map(
     training = model.training
     attention = model.eval()(images).attention
     model.train(training)
-    return bring_back(attention.float(), *images.shape[2:], **_cut(model))
+    return bring_back(attention.float(), *images.shape[2:], **cut_of(model))
 
 
 def grad_cam(
@@ -105,7 +105,7 @@ def grad_cam(
     ):
         maps = torch.from_numpy(cam(images, targets)).to(images.device)
     model.train(training)
-    return bring_back(maps.unflatten(0, (len(images), -1)), *images.shape[2:], **_cut(model))
+    return bring_back(maps.unflatten(0, (len(images), -1)), *images.shape[2:], **cut_of(model))
 
 
 @contextmanager
@@ -147,7 +147,8 @@ class _AtTheStage(GradCAM):
         return maps
 
 
-def _cut(model: FGW | PlainClassifier) -> dict:
+def cut_of(model: FGW | PlainClassifier) -> dict:
+    """How a network cuts its regions, as :func:`bring_back` takes it."""
     if isinstance(model, PlainClassifier):
         return {}
     return {name: model.cut[name] for name in ("corner", "centre", "share")}

@@ -1,12 +1,17 @@
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.data import astronaut
 
+from occfer.data.align import TEMPLATE, moved, warp
+from occfer.data.camera import frames
+from occfer.data.extract import Choice
 from occfer.emotions import EMOTIONS
 from occfer.engine.evaluate import evaluate
 from occfer.engine.finetune import build_classifier
-from occfer.engine.predict import as_faces, predict
+from occfer.engine.predict import NoFace, as_faces, predict
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +40,7 @@ def test_a_tensor_an_array_a_picture_and_its_file_agree(model, pixels, tmp_path)
     }
     expected = predict(model, pixels)
     for name, source in sources.items():
-        found = predict(model, source)
+        found = predict(model, source, aligned=True)
         assert torch.equal(found.probabilities, expected.probabilities), name
         assert torch.equal(found.region_probabilities, expected.region_probabilities), name
         assert torch.equal(found.attention, expected.attention), name
@@ -46,7 +51,7 @@ def test_a_grey_picture_agrees_however_it_comes(model, pixels, tmp_path) -> None
     Image.fromarray(grey[0].numpy()).save(tmp_path / "face.png")
     expected = predict(model, grey).probabilities
     for source in (grey[0].numpy(), grey[0].numpy()[:, :, None], tmp_path / "face.png"):
-        torch.testing.assert_close(predict(model, source).probabilities, expected)
+        torch.testing.assert_close(predict(model, source, aligned=True).probabilities, expected)
 
 
 def test_predictions_are_those_of_evaluation(model, toy_faces) -> None:
@@ -92,7 +97,116 @@ def test_other_arrays_are_refused(array) -> None:
 def test_a_file_that_is_no_picture_is_refused(tmp_path) -> None:
     path = tmp_path / "face.png"
     path.write_text("not a picture")
-    with pytest.raises(OSError, match=r"face\.png"):
+    with pytest.raises(ValueError, match=r"face\.png cannot be read as a picture"):
         as_faces(path)
-    with pytest.raises(FileNotFoundError, match=r"missing\.png"):
+    with pytest.raises(FileNotFoundError, match=r"missing\.png should be a picture or a folder"):
         as_faces(tmp_path / "missing.png")
+
+
+@pytest.fixture(scope="module")
+def photograph() -> np.ndarray:
+    """One face, whose eyes lie near (126, 107) and (164, 105): read off by hand."""
+    return np.ascontiguousarray(astronaut()[:300, 80:380])
+
+
+EYES = np.array([[126, 107], [164, 105]])
+
+
+def test_a_face_is_found_on_a_photograph_however_it_comes(model, photograph, tmp_path) -> None:
+    Image.fromarray(photograph).save(tmp_path / "photo.png")
+    found = predict(model, photograph)
+    np.testing.assert_allclose(found.faces.landmarks[0, :2], EYES, atol=8)
+    left, top, right, bottom = found.faces.boxes[0]
+    assert (left < EYES[:, 0]).all()
+    assert (right > EYES[:, 0]).all()
+    assert top < 100 < 115 < bottom
+    for source in (Image.fromarray(photograph), tmp_path / "photo.png", tmp_path):
+        again = predict(model, source)
+        assert torch.equal(again.probabilities, found.probabilities)
+        assert torch.equal(again.attention, found.attention)
+        np.testing.assert_array_equal(again.faces.matrices, found.faces.matrices)
+    assert again.faces.names == (str(tmp_path / "photo.png"),)
+
+
+def test_what_was_cut_out_is_what_was_asked(model, photograph) -> None:
+    found = predict(model, photograph)
+    again = predict(model, found.faces.images)
+    assert torch.equal(again.probabilities, found.probabilities)
+    assert torch.equal(again.region_probabilities, found.region_probabilities)
+    assert again.faces is None
+    # The similarity nearest to the template brings the points' mean to the template's.
+    ours = moved(found.faces.landmarks[0], found.faces.matrices[0])
+    np.testing.assert_allclose(ours.mean(axis=0), TEMPLATE.mean(axis=0), atol=1e-3)
+
+
+def test_several_faces_are_one_row_each(model, photograph) -> None:
+    found = predict(model, np.concatenate([photograph, photograph[:, ::-1]], axis=1))
+    assert len(found.probabilities) == len(found.faces.boxes) == 2
+    eyes = sorted(found.faces.landmarks[:, :2, 0].mean(axis=1).tolist())
+    np.testing.assert_allclose(eyes, [145, 599 - 145], atol=8)
+    largest = predict(model, photograph, choice=Choice(every=False))
+    assert len(largest.probabilities) == 1
+
+
+def test_a_large_photograph_is_searched_small_and_cut_from_the_original(model, photograph) -> None:
+    large = np.asarray(Image.fromarray(photograph).resize((3600, 3600), Image.Resampling.BICUBIC))
+    found, small = predict(model, large), predict(model, photograph)
+    expected = (small.faces.landmarks[0] + 0.5) * 12 - 0.5
+    np.testing.assert_allclose(found.faces.landmarks[0], expected, atol=12 * 3)
+    cut = warp(Image.fromarray(large), found.faces.matrices[0])
+    np.testing.assert_array_equal(found.faces.images[0].permute(1, 2, 0), cut)
+
+
+def test_a_picture_without_a_face_is_one_sentence(model, pixels, tmp_path) -> None:
+    Image.fromarray(np.full((200, 300, 3), 90, np.uint8)).save(tmp_path / "wall.png")
+    named = {r"wall\.png": tmp_path / "wall.png", ".": tmp_path}
+    named["the picture"] = pixels.permute(1, 2, 0).numpy()
+    for name, source in named.items():
+        with pytest.raises(NoFace, match=rf"{name} should show a face of at least 40 pixels"):
+            predict(model, source)
+    with pytest.raises(ValueError, match="tensor should hold faces that are cut out already"):
+        predict(model, pixels, aligned=False)
+
+
+def test_a_folder_gives_what_it_has(model, photograph, tmp_path) -> None:
+    (tmp_path / "deep").mkdir()
+    Image.fromarray(photograph).save(tmp_path / "deep" / "b.png")
+    Image.fromarray(photograph).save(tmp_path / "a.png")
+    Image.fromarray(photograph[200:, :200]).save(tmp_path / "coat.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "notes.txt").write_text("no picture either")
+    found = predict(model, tmp_path)
+    assert found.faces.names == (str(tmp_path / "a.png"), str(tmp_path / "deep" / "b.png"))
+    assert torch.equal(found.probabilities[0], found.probabilities[1])
+    rejected = dict(found.faces.rejected)
+    assert set(rejected) == {str(tmp_path / "coat.png"), str(tmp_path / "broken.jpg")}
+
+
+def test_aligned_faces_of_a_folder_are_one_batch(model, pictures, tmp_path) -> None:
+    faces = (pictures(3, 3, 24, 24) * 255).byte()
+    for number, face in enumerate(faces):
+        Image.fromarray(face.permute(1, 2, 0).numpy()).save(tmp_path / f"{number}.png")
+    found = predict(model, tmp_path, aligned=True)
+    assert torch.equal(found.probabilities, predict(model, faces).probabilities)
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "other.png")
+    with pytest.raises(ValueError, match=r"one size to be one batch, got .* one by one"):
+        predict(model, tmp_path, aligned=True)
+
+
+def test_frames_of_a_video_are_those_that_were_written(model, photograph, tmp_path) -> None:
+    """A camera and a file are one to OpenCV."""
+    path = tmp_path / "film.avi"
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, (300, 300))
+    written = [photograph, np.ascontiguousarray(photograph[:, ::-1])]
+    for frame in written:
+        film.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    film.release()
+    read = list(frames(path))
+    assert len(read) == 2
+    for ours, theirs in zip(written, read, strict=True):
+        assert np.abs(ours.astype(int) - theirs).mean() < 4
+        eyes = predict(model, theirs).faces.landmarks[0, :2]
+        np.testing.assert_allclose(eyes, predict(model, ours).faces.landmarks[0, :2], atol=2)
+    for missing in (tmp_path / "none.avi", 97):
+        with pytest.raises(FileNotFoundError, match=r"(video|camera) .* cannot be opened; look"):
+            next(frames(missing))
