@@ -487,7 +487,7 @@ def halves(size, *_, **__):
     return views
 
 recipe = recipes.PretrainRecipe(
-    network=recipes.NetworkRecipe(width=4, size=24), batch_size=16, epochs=2,
+    network=recipes.NetworkRecipe(width=8, size=24), batch_size=16, epochs=2,
     optimizer="sgd", learning_rate=0.01, projector_hidden=32, projector_dimensions=16,
     synchronise_batch_norm=True, precision="64-true",
 )

@@ -23,6 +23,9 @@ WEIGHTS = {
 }
 SMALL_STEMS = ("resnet18", "densenet121")
 PUBLISHED_WIDTH = {"resnet18": 64, "vgg16": 64, "densenet121": 64, "mobilenet_v2": 32}
+FEWEST_CHANNELS = 8
+"""Of a convolution in a network of chosen width. With fewer, oneDNN's backward pass writes past the
+end of its memory on processors with AVX2 and without AVX-512 (seen with PyTorch 2.14)."""
 
 
 class Backbone(nn.Module):
@@ -53,6 +56,8 @@ class Backbone(nn.Module):
         _check(name, width, stem, pretrained)
         build = BUILDERS.get(name, _any_timm)
         self.stages = nn.ModuleList(build(name, width, stem, pretrained))
+        if width is not None:
+            _check_channels(name, width, self.stages)
         self.register_buffer("mean", torch.tensor(IMAGENET_DEFAULT_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_DEFAULT_STD).view(1, 3, 1, 1))
         try:
@@ -225,6 +230,16 @@ def _check(name: str, width: int | None, stem: str, pretrained: bool) -> None:
         raise ValueError(
             f"ImageNet weights exist for {name} as published only, got width={width} and "
             f"stem={stem!r}; leave both at their defaults or set pretrained=False."
+        )
+
+
+def _check_channels(name: str, width: int, stages: nn.Module) -> None:
+    convolutions = (module for module in stages.modules() if isinstance(module, nn.Conv2d))
+    fewest = min(each.out_channels for each in convolutions)
+    if fewest < FEWEST_CHANNELS:
+        raise ValueError(
+            f"every convolution needs at least {FEWEST_CHANNELS} channels, but of width={width} "
+            f"{name} has some with {fewest}; choose a larger width."
         )
 
 

@@ -183,25 +183,25 @@ def test_the_small_stem_leaves_a_3x3_map_of_a_48_pixel_face(stem, side, pictures
 def test_a_densenet_can_have_it_too(pictures) -> None:
     faces = pictures(2, 3, 48, 48)
     published, small = (
-        Backbone("densenet121", width=8, stem=stem) for stem in ("imagenet", "small")
+        Backbone("densenet121", width=16, stem=stem) for stem in ("imagenet", "small")
     )
     assert published.eval()(faces).shape[-2:] == (1, 1)
     assert small.eval()(faces).shape == (2, published.channels, 3, 3)
 
 
 def test_a_resnet_on_112_pixels_ends_in_a_4x4_map(pictures) -> None:
-    assert Backbone("resnet18", width=4).eval()(pictures(1, 3, 112, 112)).shape[-2:] == (4, 4)
+    assert Backbone("resnet18", width=8).eval()(pictures(1, 3, 112, 112)).shape[-2:] == (4, 4)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_grey_is_colour_with_three_equal_channels(name, pictures) -> None:
-    backbone = Backbone(name, width=8).eval()
+    backbone = Backbone(name, width=16).eval()
     grey = pictures(2, 1, 64, 64)
     assert torch.equal(backbone(grey), backbone(grey.repeat(1, 3, 1, 1)))
 
 
 def test_building_leaves_batch_statistics_and_mode_alone() -> None:
-    backbone = Backbone("resnet18", width=4)
+    backbone = Backbone("resnet18", width=8)
     assert backbone.training
     assert int(backbone.state_dict()["stages.0.1.num_batches_tracked"]) == 0
 
@@ -236,6 +236,8 @@ def test_a_network_without_feature_maps_is_refused(name) -> None:
     [
         (dict(name="resnet17"), "backbone must be one of resnet18, .* got 'resnet17'"),
         (dict(name="resnet18", width=0), "width is a positive number .* got 0 for 'resnet18'"),
+        (dict(name="resnet18", width=4), "at least 8 channels, but of width=4 resnet18 .* with 4;"),
+        (dict(name="densenet121", width=8), "but of width=8 densenet121 has some with 4; choose"),
         (dict(name="resnet10t", width=16), "width is .* got 16 for 'resnet10t'; leave it out"),
         (dict(name="resnet18", stem="big"), "stem must be 'imagenet', or 'small' .* got 'big'"),
         (

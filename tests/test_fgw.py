@@ -12,7 +12,7 @@ from occfer.ocl import Encoder
 from occfer.randomness import seeded_modules
 from occfer.regions import five_regions
 
-SMALL = dict(width=4, stem="small", size=24)
+SMALL = dict(width=8, stem="small", size=24)
 
 
 def network(seed: int = 0, **options) -> FGW:
@@ -82,7 +82,7 @@ def test_every_combination_learns_from_its_loss(
     side = {-1: 2, -2: 3}[attention_after]
     assert output.logits.shape == (4, 7)
     assert output.region_logits.shape == (4, 5, 7)
-    assert output.features.shape == (4, 5, 32)
+    assert output.features.shape == (4, 5, 64)
     assert output.attention.shape == (4, 5, side, side)
     loss = LocalGlobalLoss(region_ce=head == "separate+ce")(output, targets)
     loss.backward()
@@ -98,7 +98,7 @@ def test_every_combination_learns_from_its_loss(
 @pytest.mark.parametrize("shape", [(1, 24, 24), (3, 24, 24), (3, 31, 57), (1, 100, 40)])
 def test_faces_of_any_size_and_either_colour(pictures, shape) -> None:
     output = network().eval()(pictures(2, *shape))
-    assert output.features.shape == (2, 5, 32)
+    assert output.features.shape == (2, 5, 64)
 
 
 def test_grey_is_colour_with_three_equal_channels(pictures) -> None:
@@ -118,7 +118,7 @@ def test_the_paper_s_network_has_five_maps_of_512_channels_and_4x4_pixels(pictur
 
 @pytest.mark.parametrize("backbone", ["vgg16", "densenet121", "mobilenet_v2", "resnet10t"])
 def test_every_backbone_can_be_looked_through(pictures, backbone) -> None:
-    width = {} if backbone == "resnet10t" else dict(width=8)
+    width = {} if backbone == "resnet10t" else dict(width=16)
     model = FGW(backbone, size=32, **width).eval()
     output = model(pictures(2, 3, 40, 40))
     assert output.features.shape == (2, 5, model.backbone.channels)
@@ -129,7 +129,7 @@ def test_shared_attention_has_one_module_and_per_region_five() -> None:
     def weights(model: nn.Module) -> int:
         return sum(p.numel() for p in model.attention.parameters())
 
-    one = 2 * 32 * 2 + 2 * 49  # two layers 32→2→32, one 7x7 convolution of two maps
+    one = 2 * 64 * 4 + 2 * 49  # two layers 64→4→64, one 7x7 convolution of two maps
     assert weights(network()) == one
     assert weights(network(attention="per_region")) == 5 * one
     assert weights(network(attention="none")) == 0
@@ -149,10 +149,10 @@ def test_corner_centre_and_share_reach_the_regions(pictures) -> None:
 def test_both_networks_take_over_an_encoder(pictures) -> None:
     images = pictures(4, 3, 24, 24)
     with seeded_modules(5):
-        encoder = Encoder("resnet18", width=4, stem="small")
+        encoder = Encoder("resnet18", width=8, stem="small")
     wake(encoder, images)
     expected = encoder(images)
-    plain = PlainClassifier("resnet18", width=4, stem="small", size=24)
+    plain = PlainClassifier("resnet18", width=8, stem="small", size=24)
     plain.load_encoder(encoder)
     torch.testing.assert_close(plain.eval().encoder(images), expected)
     torch.testing.assert_close(plain(images).logits, plain.fc(expected))
@@ -164,7 +164,7 @@ def test_both_networks_take_over_an_encoder(pictures) -> None:
 
 @pytest.mark.parametrize("shape", [(48, 48), (30, 20), (24, 24)])
 def test_the_plain_network_sees_the_whole_face_at_its_own_size(pictures, shape) -> None:
-    plain = PlainClassifier("resnet18", width=4, stem="small", size=24)
+    plain = PlainClassifier("resnet18", width=8, stem="small", size=24)
     images = pictures(4, 3, *shape)
     seen = []
     plain.encoder.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
@@ -177,9 +177,9 @@ def test_the_plain_network_sees_the_whole_face_at_its_own_size(pictures, shape) 
 
 @pytest.mark.parametrize("method", ["plain", "fgw"])
 def test_an_encoder_of_another_shape_is_refused(method) -> None:
-    model = network() if method == "fgw" else PlainClassifier(width=4, stem="small")
-    with pytest.raises(ValueError, match=r"encoder .* with 64 channels it does not fit 32; "):
-        model.load_encoder(Encoder("resnet18", width=8, stem="small"))
+    model = network() if method == "fgw" else PlainClassifier(width=8, stem="small")
+    with pytest.raises(ValueError, match=r"encoder .* with 128 channels it does not fit 64; "):
+        model.load_encoder(Encoder("resnet18", width=16, stem="small"))
 
 
 # Errors

@@ -171,7 +171,7 @@ def test_projector_has_one_hidden_layer_and_is_thrown_away(pictures) -> None:
     """(512·h + 2h) + (h·d + d) weights: linear without bias, batch norm, linear with bias."""
     projector = Projector(channels=512, hidden=512, dimensions=128)
     assert sum(p.numel() for p in projector.parameters()) == 512 * 512 + 2 * 512 + 512 * 128 + 128
-    model = OCL(Encoder("resnet18", width=4, stem="small"), Projector(32, 16, 8)).eval()
+    model = OCL(Encoder("resnet18", width=8, stem="small"), Projector(64, 16, 8)).eval()
     images = pictures(3, 1, 24, 24)
     torch.testing.assert_close(model(images), model.projector(model.encoder(images)))
     assert model(images).shape == (3, 8)

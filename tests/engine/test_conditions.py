@@ -107,7 +107,7 @@ def test_other_faces_are_refused() -> None:
 def test_a_network_is_scored_under_each(toy_faces) -> None:
     faces = toy_faces(20)
     with seeded_modules(0):
-        model = PlainClassifier(width=4, stem="small", size=24).eval()
+        model = PlainClassifier(width=8, stem="small", size=24).eval()
     half = {"all": faces, "dark": faces._map(lambda tensor: tensor, faces.ids)}
     found = evaluate_conditions(model, half, batch_size=8)
     assert (found["all"].probabilities == found["dark"].probabilities).all()

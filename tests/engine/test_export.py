@@ -20,7 +20,7 @@ from occfer.engine.finetune import build_classifier
 from occfer.engine.predict import predict
 from occfer.recipes import FinetuneRecipe, NetworkRecipe, finetuning
 
-TINY = NetworkRecipe(width=4, stem="small", size=24)
+TINY = NetworkRecipe(width=8, stem="small", size=24)
 OTHERWISE = dict(attention="per_region", head="separate", fusion="mean")
 
 

@@ -41,7 +41,7 @@ def test_grey_is_the_luminance(synthfer_test) -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(recipes.NETWORKS, "smoke", NetworkRecipe(width=4, stem="small", size=24))
+    monkeypatch.setitem(recipes.NETWORKS, "smoke", NetworkRecipe(width=8, stem="small", size=24))
     budget = {"pretrain": dict(epochs=1), "finetune": dict(epochs=1, batch_size=64)}
     monkeypatch.setitem(recipes.BUDGETS, "smoke", budget)
 

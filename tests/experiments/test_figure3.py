@@ -49,7 +49,7 @@ def test_pixels_are_the_same_every_time_and_differ_by_seed(synthfer_test) -> Non
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(recipes.NETWORKS, "smoke", NetworkRecipe(width=4, stem="small", size=24))
+    monkeypatch.setitem(recipes.NETWORKS, "smoke", NetworkRecipe(width=8, stem="small", size=24))
     budget = {"pretrain": dict(epochs=1), "finetune": dict(epochs=1, batch_size=32)}
     monkeypatch.setitem(recipes.BUDGETS, "smoke", budget)
 

@@ -16,7 +16,7 @@ from occfer.randomness import generator_for, seeded_modules
 from occfer.recipes import NetworkRecipe
 from occfer.saliency import PARTS, attention_map, occluder_ratio, part_masks
 
-SMALL = dict(width=4, stem="small", size=24)
+SMALL = dict(width=8, stem="small", size=24)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from occfer.engine.finetune import build_classifier
 from occfer.experiments import table1
 from occfer.recipes import table1_row
 
-NETWORK = dict(width=4, stem="small", size=24)
+NETWORK = dict(width=8, stem="small", size=24)
 
 
 def faces(count: int, seed: int, split: str) -> FaceSet:

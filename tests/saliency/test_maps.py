@@ -9,7 +9,7 @@ from occfer.randomness import seeded_modules
 from occfer.regions import region_boxes
 from occfer.saliency import attention_map, bring_back, grad_cam
 
-SMALL = dict(width=4, stem="small", size=48)
+SMALL = dict(width=8, stem="small", size=48)
 
 
 def fgw(**options) -> FGW:
@@ -112,7 +112,7 @@ def test_grad_cam_against_hooks(build, pictures) -> None:
 @pytest.mark.parametrize("backbone", ["vgg16", "densenet121", "mobilenet_v2", "resnet10t"])
 def test_grad_cam_of_other_backbones(backbone, pictures) -> None:
     with seeded_modules(1):
-        width = None if backbone == "resnet10t" else 4
+        width = None if backbone == "resnet10t" else 16
         model = PlainClassifier(backbone, size=64, width=width).eval()
     images, classes = pictures(2, 3, 64, 64), torch.tensor([1, 4])
     expected = by_hooks(model, model.encoder.backbone.stages[-1], images, classes)

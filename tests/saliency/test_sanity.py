@@ -7,7 +7,7 @@ from occfer import FGW, PlainClassifier
 from occfer.randomness import seeded_modules
 from occfer.saliency import cascade
 
-SMALL = dict(width=4, stem="small", size=24)
+SMALL = dict(width=8, stem="small", size=24)
 
 
 def pair(kind, **options):
