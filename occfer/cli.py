@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -21,18 +21,22 @@ from occfer.data.camera import frames
 from occfer.data.cluster import OnRay
 from occfer.data.duplicates import DISTANCE, drop_leaks
 from occfer.data.extract import Choice, extract, one_by_one
+from occfer.data.faceset import FaceSet
 from occfer.data.pictures import BadPicture
+from occfer.engine.curves import Curves
 from occfer.engine.evaluate import evaluate
 from occfer.engine.export import export_onnx
 from occfer.engine.finetune import finetune
 from occfer.engine.models import load_classifier, load_encoder, save_model
 from occfer.engine.predict import NoFace, files, predict
-from occfer.engine.pretrain import pretrain
+from occfer.engine.pretrain import build_views, pretrain
+from occfer.engine.probes import Probes
 from occfer.engine.records import make_record
 from occfer.engine.team import is_first_process
 from occfer.experiments import datacard, duplicates, table1
 from occfer.experiments.reproduce import EXPERIMENTS, reproduce
 from occfer.occlusion import testsets
+from occfer.plots import show_history, style
 
 Split = Literal["train", "val", "test"]
 
@@ -52,13 +56,17 @@ class Pretrain(Data):
     """Learn an encoder from the faces of the training split, without their labels (OCL)."""
 
     out: Path = Path("runs/ocl")
-    """Checkpoints, then the finished encoder in OUT/model."""
+    """Checkpoints, history.csv and tensorboard/; then curves.png, and the encoder in OUT/model."""
+    probe_every: int = 1
+    """Epochs between two looks at what labelled faces say of the encoder; 0 for none."""
     recipe: recipes.PretrainRecipe = recipes.pretraining()
 
     def run(self) -> None:
         splits = table1.load_splits(self.data, self.root)
         pool = drop_leaks(splits.train, splits.validation, splits.test)
-        result = pretrain(pool, self.recipe, run=self.out)
+        watchers = [*self._probes(pool, splits.validation), Curves(self.out)]
+        result = pretrain(pool, self.recipe, run=self.out, watchers=watchers)
+        draw(result.history, self.out)
         record = make_record(
             "pretrain",
             self.out.name,
@@ -70,6 +78,13 @@ class Pretrain(Data):
         folder = save_model(result.encoder, self.recipe, self.out / "model", record.values)
         say(f"encoder: {folder}\nrecord: {record.save(self.out)}")
 
+    def _probes(self, *splits: FaceSet) -> list[Probes]:
+        labelled = [faces[faces.labels >= 0] for faces in splits]
+        if not self.probe_every or min(map(len, labelled)) < 2:
+            return []
+        views, recipe = build_views(self.recipe), self.recipe
+        return [Probes(*labelled, views, recipe.network.size, recipe.seed, self.probe_every)]
+
 
 @dataclass
 class Finetune(Data):
@@ -78,13 +93,15 @@ class Finetune(Data):
     encoder: Path | None = None
     """Folder of a pre-trained encoder, such as runs/ocl/model."""
     out: Path = Path("runs/classifier")
-    """Checkpoints, then the finished network in OUT/model."""
+    """Checkpoints, history.csv and tensorboard/; then curves.png, and the network in OUT/model."""
     recipe: recipes.FinetuneRecipe = recipes.finetuning()
 
     def run(self) -> None:
         train, validation = (load_faces(self.data, s, self.root) for s in ("train", "val"))
         encoder = None if self.encoder is None else load_encoder(self.encoder)
-        result = finetune(train, validation, self.recipe, encoder, run=self.out)
+        watchers = [Curves(self.out)]
+        result = finetune(train, validation, self.recipe, encoder, run=self.out, watchers=watchers)
+        draw(result.history, self.out)
         record = make_record(
             "finetune",
             self.out.name,
@@ -369,6 +386,13 @@ class Occlude:
         if self.data != "ferplus":
             raise ValueError(f"only ferplus has a list of really occluded faces, not {self.data}.")
         return load_faces("ferplus", testsets.REAL_SPLIT, self.root)
+
+
+def draw(history: list[dict[str, Any]], folder: Path) -> None:
+    """The curves of a finished run; one process draws them for all."""
+    if is_first_process():
+        style()
+        show_history(history).savefig(folder / "curves.png")
 
 
 def say(words: str) -> None:

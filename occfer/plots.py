@@ -4,7 +4,8 @@ Colours are Okabe and Ito's eight (Color Universal Design, 2008); where colour w
 things apart, line styles and markers say the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -137,6 +138,49 @@ def draw_boxes(axis: Axes, boxes: Tensor, side: tuple[int, int], names: Sequence
         corner = (left * columns - 0.5, top * rows - 0.5)
         look = dict(fill=False, linewidth=2.2, edgecolor=colour, linestyle=line)
         axis.add_patch(Rectangle(corner, width * columns, height * rows, label=name, **look))
+
+
+CURVES = {
+    "loss": ("loss",),
+    "share": (
+        "accuracy", "validation_accuracy", "knn_accuracy", "linear_accuracy",
+        "restrained", "fused_probability", "region_probability",
+    ),
+    "on the unit sphere": ("alignment", "uniformity"),
+}  # fmt: skip
+"""What the rows of a run may hold, by the panel of :func:`show_history` in which it is drawn."""
+
+
+def show_history(history: Sequence[Mapping[str, Any]]) -> Figure:
+    """The curves of a pre-training or fine-tuning, a panel for each kind of number that it has.
+
+    Args:
+        history: a row for every epoch, as :func:`occfer.pretrain` and :func:`occfer.finetune`
+            return them.
+    """
+    held = {name for row in history for name in row}
+    panels = {
+        title: kept
+        for title, names in CURVES.items()
+        if (kept := [name for name in names if name in held])
+    }
+    if not panels:
+        raise ValueError(
+            f"a history has rows with {', '.join(sum(CURVES.values(), ()))}, got "
+            f"{len(history)} rows with none of these."
+        )
+    figure, axes = plt.subplots(1, len(panels), squeeze=False)
+    lines = ("-", "--", "-.", ":")
+    for axis, (title, names) in zip(axes[0], panels.items(), strict=True):
+        for number, name in enumerate(names):
+            points = [(row["epoch"], row[name]) for row in history if name in row]
+            label = name.replace("_", " ")
+            axis.plot(*zip(*points, strict=True), lines[number % len(lines)], label=label)
+        axis.set(xlabel="epoch", title=title)
+        if len(names) > 1:
+            axis.legend(fontsize=8)
+    stamp(figure)
+    return figure
 
 
 def stamp(figure: Figure, about: str = "") -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from occfer.cli import main
 from occfer.data import load_faces
 from occfer.emotions import EMOTIONS
+from occfer.engine.curves import read_table
 from occfer.engine.evaluate import Predictions, evaluate
 from occfer.engine.export import OnnxClassifier
 from occfer.engine.models import load_model
@@ -107,6 +108,16 @@ def test_pretraining_leaves_an_encoder_and_a_record(place, encoder) -> None:
     assert len(record.values["history"]) == 2
     assert record.values["recipe"]["network"]["width"] == 8
     assert record.values["data"]["pool"]["split"] == "train"
+    assert {"knn_accuracy", "linear_accuracy", "alignment"} <= record.values["history"][0].keys()
+
+
+@pytest.mark.parametrize(("run", "record"), [("ocl", "pretrain/ocl"), ("net", "finetune/net")])
+def test_a_run_leaves_its_curves(place, encoder, classifier, run, record) -> None:
+    history = Record.load(place / run / f"{record}.json").values["history"]
+    assert read_table(place / run) == history
+    assert list((place / run / "tensorboard").iterdir())
+    with Image.open(place / run / "curves.png") as picture:
+        assert min(picture.size) > 100
 
 
 def test_finetuning_starts_from_the_encoder_and_is_recorded(place, classifier) -> None:

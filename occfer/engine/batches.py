@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from occfer.randomness import generator_for
 
 # Places in a run that draw from generators of their own; see ``generator_for``.
-ORDER, VIEWS = 1, 2
+ORDER, VIEWS, PROBE = 1, 2, 3
 
 LEAST = 2
 """Faces of the smallest batch: batch normalisation sees no spread in a single one."""

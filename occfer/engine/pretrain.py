@@ -47,6 +47,11 @@ def build_ocl(recipe: PretrainRecipe) -> OCL:
     return OCL(encoder, projector)
 
 
+def build_views(recipe: PretrainRecipe) -> TwoViews:
+    """What draws the two views of a recipe."""
+    return TwoViews(recipe.network.size, recipe.one_view, **asdict(recipe.views))
+
+
 def pretrain(
     faces: FaceSet,
     recipe: PretrainRecipe | None = None,
@@ -70,7 +75,7 @@ def pretrain(
     if len(faces) < 2:
         raise ValueError(f"OCL needs at least 2 faces to tell apart, got {len(faces)}.")
     fabric = fabric or default_fabric(recipe.precision)
-    two_views = TwoViews(recipe.network.size, recipe.one_view, **asdict(recipe.views))
+    two_views = build_views(recipe)
 
     def measure(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         generator = view_generator(recipe.seed, batch.epoch, batch.step, batch.rank)

@@ -1,0 +1,80 @@
+"""The rows of a run as they come: a table for any program, and TensorBoard."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from occfer.files import write_atomically
+
+TABLE = "history.csv"
+EVENTS = "tensorboard"
+
+
+class Curves:
+    """A watcher (see :data:`occfer.engine.training.Watcher`) that adds nothing to a row and writes
+    it to ``history.csv`` and, for ``tensorboard --logdir FOLDER``, to ``tensorboard/``.
+
+    It comes last among watchers, so that it sees what the others add. A run that goes on from an
+    earlier epoch replaces the rows from there on.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self._events: SummaryWriter | None = None
+
+    def __call__(self, model: nn.Module, row: Mapping[str, Any]) -> dict[str, Any]:
+        rows = [kept for kept in read_table(self.folder) if kept["epoch"] < row["epoch"]]
+        write_table(self.folder, [*rows, dict(row)])
+        if self._events is None:
+            # TensorBoard then hides what an earlier sitting wrote of this epoch and later ones.
+            self._events = SummaryWriter(str(self.folder / EVENTS), purge_step=row["epoch"])
+        for name, value in row.items():
+            if name != "epoch":
+                self._events.add_scalar(name, value, row["epoch"])
+        self._events.flush()
+        return {}
+
+
+def write_table(folder: str | Path, rows: list[dict[str, Any]]) -> Path:
+    """``history.csv`` with one line an epoch and a column for everything any row holds."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    table = csv.DictWriter(text, names, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    path = Path(folder) / TABLE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text.getvalue().encode())
+    return path
+
+
+def read_table(folder: str | Path) -> list[dict[str, Any]]:
+    """The rows of ``history.csv``; none where there is no such file.
+
+    Raises:
+        ValueError: the file is not what :func:`write_table` writes.
+    """
+    path = Path(folder) / TABLE
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    try:
+        rows = [{name: float(value) for name, value in row.items() if value} for row in found]
+        if not all(math.isfinite(row["epoch"]) for row in rows):
+            raise ValueError("an epoch is no number")
+        return [{**row, "epoch": int(row["epoch"])} for row in rows]
+    except (ValueError, KeyError, TypeError, AttributeError) as damage:
+        raise ValueError(
+            f"{path} should hold one line of numbers an epoch, but it does not ({damage}); "
+            "delete it, and the run writes it anew."
+        ) from damage

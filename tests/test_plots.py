@@ -1,0 +1,41 @@
+"""Figures show the numbers they are given."""
+
+import matplotlib.pyplot as plt
+import pytest
+
+from occfer.plots import show_history
+
+
+@pytest.fixture
+def figure():
+    """Draws a history; closed afterwards."""
+    yield show_history
+    plt.close("all")
+
+
+def drawn(figure) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Panel → line → its points."""
+    return {
+        axis.get_title(): {
+            line.get_label(): list(zip(*line.get_data(), strict=True)) for line in axis.get_lines()
+        }
+        for axis in figure.axes
+    }
+
+
+def test_a_history_is_drawn_by_kinds_of_numbers(figure) -> None:
+    history = [
+        {"epoch": 1, "loss": 5.0, "seconds": 9.0},
+        {"epoch": 2, "loss": 4.0, "seconds": 19.0, "knn_accuracy": 0.25, "alignment": 0.5},
+        {"epoch": 3, "loss": 3.5, "seconds": 29.0},
+    ]
+    found = drawn(figure(history))
+    assert found.keys() == {"loss", "share", "on the unit sphere"}
+    assert list(found["loss"].values()) == [[(1, 5.0), (2, 4.0), (3, 3.5)]]
+    assert found["share"] == {"knn accuracy": [(2, 0.25)]}
+    assert found["on the unit sphere"] == {"alignment": [(2, 0.5)]}
+
+
+def test_a_history_of_nothing_is_refused(figure) -> None:
+    with pytest.raises(ValueError, match="got 1 rows with none of these"):
+        figure([{"epoch": 1, "seconds": 3.0}])
