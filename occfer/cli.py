@@ -275,8 +275,10 @@ class Crawl:
         )  # fmt: skip
         for status, count in summary.statuses.items():
             print(f"{status}\t{count}")
-        for (_, keyword), why in summary.stopped.items():
-            print(f"stopped\t{keyword}\t{why}")
+        for (engine, keyword), count in summary.stored.items():
+            print(f"{count} of {self.quota}\t{engine}\t{keyword}")
+        for (engine, keyword), why in summary.stopped.items():
+            print(f"stopped\t{engine}\t{keyword}\t{why}")
 
 
 @dataclass

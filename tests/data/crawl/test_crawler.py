@@ -209,7 +209,7 @@ def test_a_crawl_without_anything_to_do_is_refused(tmp_path, options) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_crawls_and_says_how_each_url_ended(
+def test_the_command_crawls_and_says_how_each_url_and_keyword_ended(
     server, tmp_path, monkeypatch, capsys
 ) -> None:
     told = {"page_count": 1, "results": [{"url": server.url("/a"), "license": "cc0"},
@@ -221,7 +221,7 @@ def test_the_command_crawls_and_says_how_each_url_ended(
     words = f"--keywords {tmp_path}/words.txt --contact tests@example.org --out {tmp_path}/crawl"
     where = f"--base-url {server.url('')} --allowed {server.address} --pace.interval 0"
     main(["crawl", *words.split(), *where.split()])
-    assert capsys.readouterr().out == "refused\t1\nstored\t1\n"
+    assert capsys.readouterr().out == ("refused\t1\nstored\t1\n1 of 100\topenverse\tsad man\n")
     assert server.log[0].headers["authorization"] == "Bearer key"
     with pytest.raises(SystemExit, match="contact should be an e-mail or web address"):
         main(["crawl", "--contact", "me"])
