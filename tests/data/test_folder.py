@@ -118,7 +118,8 @@ def test_load_faces_lists_what_there_is(tmp_path):
 
 @pytest.mark.parametrize("name", ["fer2013", "ferplus", "rafdb"])
 def test_data_that_is_not_there_says_how_to_obtain_it(tmp_path, name):
-    how = {"fer2013": "msambare/fer2013", "ferplus": "msambare/fer2013", "rafdb": "whdeng"}[name]
+    kaggle = "occfer get fer2013"
+    how = {"fer2013": kaggle, "ferplus": kaggle, "rafdb": "whdeng"}[name]
     for root in (None, tmp_path / "nowhere", tmp_path):
         with pytest.raises(FileNotFoundError, match=rf"{how}.*OCCFER_DATA"):
             load_faces(name, root=root)
