@@ -88,7 +88,7 @@ def run_method(
         name,
         as_dict(recipe),
         {
-            "train": splits.train.describe(),
+            "train": splits.training(row).describe(),
             "validation": splits.validation.describe(),
             **{f"test, {_words(each)}": faces.describe() for each, faces in conditions.items()},
         },
