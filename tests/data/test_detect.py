@@ -1,5 +1,8 @@
 """The boxes are facenet-pytorch's, on a photograph and on rendered faces, by its own weights."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +69,31 @@ def test_a_batch_finds_what_each_picture_alone_has(detector, found, scenes) -> N
         [alone] = detector([pixels])
         assert np.abs(alone.boxes - together.boxes).max(initial=0) < 0.01
         assert np.abs(alone.landmarks - together.landmarks).max(initial=0) < 0.01
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_share_the_pictures_and_leave_no_trace(detector, found, scenes, threads) -> None:
+    before, used = torch.get_num_threads(), set()
+
+    def note(network, inputs) -> None:
+        used.add((threading.get_ident(), torch.get_num_threads()))
+
+    hook = detector.propose.register_forward_pre_hook(note)
+    try:
+        torch.set_num_threads(threads)
+        again = detector(scenes)
+        with ThreadPoolExecutor(1) as fresh:
+            assert fresh.submit(torch.get_num_threads).result() == threads
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+        hook.remove()
+    # A share that is empty, or done at once, leaves its thread to the next.
+    assert min(threads, 2) <= len(used) <= threads
+    assert {number for _, number in used} == {1}
+    for ours, theirs in zip(again, found, strict=True):
+        assert np.abs(ours.boxes - theirs.boxes).max(initial=0) < 0.01
+        assert np.abs(ours.landmarks - theirs.landmarks).max(initial=0) < 0.01
 
 
 def test_the_largest_face_comes_first(found) -> None:
