@@ -33,7 +33,7 @@ from occfer.engine.pretrain import build_views, pretrain
 from occfer.engine.probes import Probes
 from occfer.engine.records import make_record
 from occfer.engine.team import is_first_process
-from occfer.experiments import datacard, duplicates, table1
+from occfer.experiments import datacard, duplicates, occlusion_ferplus, table1
 from occfer.experiments.reproduce import EXPERIMENTS, reproduce
 from occfer.occlusion import testsets
 from occfer.plots import show_history, style
@@ -191,10 +191,13 @@ class Reproduce(Data):
     """Run what is still missing of an experiment, seed after seed, and record it.
 
     The same command goes on with what was stopped, also on another machine to which the folder
-    OUT was copied.
+    OUT was copied. occlusion-ferplus trains nothing: it scores the predictions of Table 1 that
+    are recorded for FER2013 on the really occluded faces of RAN's list.
     """
 
-    experiment: tyro.conf.Positional[Literal[*EXPERIMENTS, "datacard"]] = "table1"
+    experiment: tyro.conf.Positional[
+        Literal[*EXPERIMENTS, "datacard", occlusion_ferplus.EXPERIMENT]
+    ] = "table1"
     tier: recipes.Tier = recipes.TIER
     seeds: int = 1
     rows: tuple[str, ...] | None = None
@@ -217,6 +220,11 @@ class Reproduce(Data):
     def run(self) -> None:
         if self.out is not None:
             self.results, self.runs = self.out / "results", self.out / "runs"
+        if self.experiment == occlusion_ferplus.EXPERIMENT:
+            record = occlusion_ferplus.measure(self.data, self.tier, self.root, self.results)
+            for labels in occlusion_ferplus.LABELS:
+                print(f"labels: {labels}\n{occlusion_ferplus.as_markdown(record, labels)}")
+            return
         chosen = {} if self.rows is None else {"rows": self.rows}
         where = dict(root=self.root, results=self.results, runs=self.runs)
         if self.experiment == "datacard":

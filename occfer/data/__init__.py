@@ -39,7 +39,7 @@ def load_faces(
             from occfer.data.fer2013 import fer2013
 
             return fer2013(split, root, **options)
-        case "ferplus" | "rafdb" as name if _is_challenge(name, split):
+        case "ferplus" | "rafdb" as name if split in ("occlusion", "pose30", "pose45"):
             from occfer.data.ran import challenge
 
             return challenge(name, split, root, **options)
@@ -52,11 +52,6 @@ def load_faces(
 
             return rafdb(split, root, **options)
     return _from_folder(Path(name_or_path), split, options)
-
-
-def _is_challenge(name: str, split: str) -> bool:
-    """Whether RAN's own lists are asked for; FER+'s occluded faces have a table of their own."""
-    return split in ("pose30", "pose45") or (name, split) == ("rafdb", "occlusion")
 
 
 def _from_folder(path: Path, split: str, options: dict) -> FaceSet:

@@ -1,8 +1,7 @@
-"""FER+: ten people's votes for each face of FER2013, and its really occluded faces.
+"""FER+: ten people's votes for each face of FER2013.
 
 Barsoum et al., "Training Deep Networks for Facial Expression Recognition with Crowd-Sourced
-Label Distribution", ICMI 2016 (github.com/microsoft/FERPlus). The list of occluded faces is that
-of Wang et al., "Region Attention Networks", IEEE TIP 2020.
+Label Distribution", ICMI 2016 (github.com/microsoft/FERPlus).
 """
 
 import csv
@@ -23,17 +22,11 @@ COLUMNS = (*FERPLUS, "unknown", "NF")
 """What a vote can be for; NF means "not a face"."""
 
 TABLES = ("ferplus_votes.csv", "fer2013new.csv")
-OCCLUDED = "occlusion_ferplus.csv"
-OCCLUDED_COUNT = 605
 SHARE_WITH_VOTES = 0.99
 
 HOW_TO_GET = (
     "put fer2013new.csv from github.com/microsoft/FERPlus beside the challenge's fer2013.csv, or "
     "a ferplus_votes.csv (path, usage, row, then the votes) beside Kaggle's pictures"
-)
-HOW_TO_GET_OCCLUDED = (
-    "make it from the list at github.com/kaiwang960112/Challenge-condition-FER-dataset, with the "
-    "columns path (in Kaggle's folders) and ferplus_class"
 )
 
 
@@ -46,8 +39,7 @@ def ferplus(
     """One split of FER2013's faces with FER+'s majority labels.
 
     Args:
-        split: ``train``, ``val`` or ``test`` as in FER2013, or ``occlusion``, for which see
-            ``occlusion_ferplus``.
+        split: ``train``, ``val`` or ``test`` as in FER2013.
         root: holds FER2013 and the votes; by default the environment's ``OCCFER_DATA``.
         check_counts: refuse an incomplete FER2013, and votes for less than 99 % of its faces.
         unlabelled: keep the faces without a majority for one of the seven expressions
@@ -60,11 +52,8 @@ def ferplus(
         FileNotFoundError: FER2013 or the votes are missing.
         ValueError: a table is damaged, or counts differ.
     """
-    check_split(split, "FER+", (*SPLITS, "occlusion"))
-    if split == "occlusion":
-        everyone = occlusion_ferplus(root, check_counts)
-    else:
-        everyone = _with_votes(split, root, check_counts)
+    check_split(split, "FER+", SPLITS)
+    everyone = _with_votes(split, root, check_counts)
     return everyone if unlabelled else everyone[everyone.labels != UNLABELLED]
 
 
@@ -80,40 +69,6 @@ def _with_votes(split: str, root: str | Path | None, check_counts: bool) -> Face
     classes = majority(votes)
     extras = {"votes": votes, "ferplus_class": classes, "soft": soft_labels(votes)}
     return replace(faces, labels=_labels(classes), name="ferplus", extras=extras)
-
-
-def occlusion_ferplus(root: str | Path | None = None, check_counts: bool = True) -> FaceSet:
-    """The 605 really occluded faces of FER+, all from the test split, labelled by their list.
-
-    Extras: ``ferplus_class`` int64 [N], of which contempt (7) has no label of the seven (-1).
-
-    Raises:
-        FileNotFoundError: FER2013's pictures or the list are missing.
-        ValueError: a listed face is not there, or there are not 605.
-    """
-    faces = fer2013("test", root, check_counts)
-    table = _find(root, (OCCLUDED,), HOW_TO_GET_OCCLUDED)
-    listed = {
-        _identifier(row["path"]): int(row["ferplus_class"])
-        for row in rows(table, ("path", "ferplus_class"))
-    }
-    place = {identifier: row for row, identifier in enumerate(faces.ids)}
-    absent = [identifier for identifier in listed if identifier not in place]
-    if absent or (check_counts and len(listed) != OCCLUDED_COUNT):
-        raise ValueError(
-            f"{table} must list {OCCLUDED_COUNT} faces of FER2013's test split as Kaggle names "
-            f"them, got {len(listed)}, of which {len(absent)} are not there "
-            f"({', '.join(absent[:3]) or 'none'}); complete the list or the pictures."
-        )
-    classes = torch.tensor(list(listed.values()), dtype=torch.int64)
-    chosen = faces[[place[identifier] for identifier in listed]]
-    return replace(
-        chosen,
-        labels=_labels(classes),
-        name="ferplus",
-        split="occlusion",
-        extras={"ferplus_class": classes},
-    )
 
 
 def majority(votes: Int64[Tensor, "faces 10"]) -> Int64[Tensor, " faces"]:

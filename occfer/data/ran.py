@@ -34,6 +34,10 @@ FILES = {
 }
 """The authors' name of each list, in the order of ``CHALLENGES``, and how many faces it names."""
 
+JOINED = "occlusion_ferplus.csv"
+"""FER+'s occluded faces by their paths in Kaggle's folders, which need no table of names; read
+where the authors' list is not there. Its columns are ``path`` and ``ferplus_class``."""
+
 NAMES = "fer2013new.csv"
 HOW_TO_GET = (
     "take it from github.com/kaiwang960112/Challenge-condition-FER-dataset (FERplus_dir, "
@@ -61,9 +65,11 @@ def challenge(
         root: holds the data set and the list, the list also in a folder ``ran``; by default the
             environment's ``OCCFER_DATA``. With FER2013's own table or Kaggle's pictures FER+'s
             lists need ``fer2013new.csv``, which says which row a name means; with the pictures
-            ``ferplus_votes.csv`` as well.
+            ``ferplus_votes.csv`` as well. ``JOINED`` needs neither.
         check_counts: refuse a list of another length than ``FILES`` says.
         unlabelled: keep faces of FER+'s contempt, with label -1.
+
+    Extras, of FER+'s faces: ``ferplus_class`` int64 [N], contempt being 7.
 
     Raises:
         FileNotFoundError: the data set, the list or a table is missing.
@@ -73,16 +79,17 @@ def challenge(
         raise ValueError(f"RAN has lists for {' and '.join(FILES)}, got {data!r}.")
     check_split(split, f"RAN's lists for {data}", CHALLENGES)
     file, count = FILES[data][CHALLENGES.index(split)]
-    table = _find(root, file)
-    listed = read_list(table)
+    table = _find(root, file, *([JOINED] if (data, split) == ("ferplus", "occlusion") else []))
+    listed = read_joined(table) if table.name == JOINED else read_list(table)
     if data == "rafdb":
         faces = rafdb.rafdb("test", root, check_counts)
-        labels = [from_rafdb(number + 1) for number in listed.values()]
-        ids = list(listed)
+        labels, extras = [from_rafdb(number + 1) for number in listed.values()], {}
     else:
         faces = fer2013("test", root, check_counts)
         labels = [from_ferplus(number) for number in listed.values()]
-        ids = _ferplus_ids(root, listed, faces)
+        extras = {"ferplus_class": torch.tensor(list(listed.values()), dtype=torch.int64)}
+    named = data == "ferplus" and table.name != JOINED
+    ids = _ferplus_ids(root, listed, faces) if named else list(listed)
     place = {identifier: row for row, identifier in enumerate(faces.ids)}
     absent = [name for name, identifier in zip(listed, ids, strict=True) if identifier not in place]
     if absent or (check_counts and len(listed) != count):
@@ -96,6 +103,7 @@ def challenge(
         labels=torch.tensor(labels, dtype=torch.int64),
         name=data,
         split=split,
+        extras=extras,
     )
     return chosen if unlabelled else chosen[chosen.labels != UNLABELLED]
 
@@ -120,13 +128,32 @@ def read_list(table: Path) -> dict[str, int]:
     return found
 
 
-def _find(root: str | Path | None, file: str) -> Path:
+def read_joined(table: Path) -> dict[str, int]:
+    """The id of each face, as ``fer2013`` gives it for pictures -> FER+'s class, from ``JOINED``.
+
+    Raises:
+        ValueError: a column is missing, or a class is no number.
+    """
+    found: dict[str, int] = {}
+    for row in ferplus.rows(table, ("path", "ferplus_class")):
+        if not row["ferplus_class"].isdecimal():
+            raise ValueError(
+                f"{table} must give each face's ferplus_class as a number from 0 to 7, got "
+                f"{row['ferplus_class']!r} for {row['path']!r}; mend that line."
+            )
+        found[row["path"].rpartition(".")[0]] = int(row["ferplus_class"])
+    return found
+
+
+def _find(root: str | Path | None, *files: str) -> Path:
+    """The first of these files that is there, wherever it lies."""
     root = data_root(root, "RAN's list", HOW_TO_GET)
     base = root if root.is_dir() else root.parent
-    for place in (base, base / "ran", base / "ferplus", base / "rafdb"):
-        if (place / file).is_file():
-            return place / file
-    raise missing("RAN's list", f"{base} holds no {file}", HOW_TO_GET)
+    places = (base, base / "ran", base / "ferplus", base / "rafdb", base.parent)
+    for path in (place / file for file in files for place in places):
+        if path.is_file():
+            return path
+    raise missing("RAN's list", f"{base} holds no {files[0]}", HOW_TO_GET)
 
 
 def _ferplus_ids(root: str | Path | None, listed: Mapping[str, int], faces: FaceSet) -> list[str]:

@@ -53,6 +53,19 @@ class Predictions:
             )
         return self.labels == self.targets
 
+    def among(self, chosen: np.ndarray, targets: np.ndarray | None = None) -> "Predictions":
+        """What was said of some of the faces.
+
+        Args:
+            chosen: whether each face is one of them, [N].
+            targets: other labels for all N faces, to be scored against in place of these.
+        """
+        targets = self.targets if targets is None else targets
+        ids = tuple(np.array(self.ids)[chosen].tolist())
+        return Predictions.with_labels(
+            ids, targets[chosen], self.probabilities[chosen], self.labels[chosen]
+        )
+
     @property
     def accuracy(self) -> float:
         """Top-1 accuracy in [0, 1]."""

@@ -172,6 +172,15 @@ class Curve:
         ends = [(_sets(each)["0"], _sets(each)[str(RATIOS[-1])]) for each in self.records]
         return interval_of_mean(100 * np.mean([lost(*each) for each in ends], axis=0))
 
+    def share_lost_at(self, points: float) -> float | None:
+        """The covered share, in per cent, that costs so many points in the mean over seeds.
+
+        Between two conditions the curve is a straight line; None beyond its end.
+        """
+        heights = self.accuracies.mean(axis=0)
+        falls = np.maximum.accumulate(heights[0] - heights)
+        return float(np.interp(points, falls, RATIOS)) if points <= falls[-1] else None
+
     @property
     def area(self) -> list[float]:
         """Of each seed, the mean height of the curve from 0 to 30 %, in per cent (trapezia)."""

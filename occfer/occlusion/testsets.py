@@ -10,7 +10,7 @@ value would have to lie within some 1e-13 of half a level. Should that happen, o
 version draw an item otherwise, the hash says so; it never passes in silence.
 
 Kinds are kept apart by name: ``block`` and ``item`` are synthetic, ``real`` are faces that were
-covered when they were photographed (:func:`occfer.data.ferplus.occlusion_ferplus`).
+covered when they were photographed (:mod:`occfer.data.ran`).
 """
 
 import json

@@ -1,9 +1,7 @@
 """FER+: the reference's rule by hand-made votes, and the real votes where they are at hand."""
 
 import csv
-import random
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -14,7 +12,6 @@ from occfer.data.ferplus import (
     COLUMNS,
     ferplus,
     majority,
-    occlusion_ferplus,
     read_votes,
     soft_labels,
 )
@@ -191,24 +188,3 @@ def test_one_real_row_of_votes_reaches_its_face(real):
     row = faces.ids.index("test/angry/PrivateTest_10304478")
     assert faces.extras["votes"][row].tolist() == [1, 0, 0, 0, 9, 0, 0, 0, 0, 0]
     assert EMOTIONS[faces.labels[row]] == "anger"
-
-
-def test_605_real_faces_are_really_occluded(real):
-    faces = occlusion_ferplus(real)
-    assert len(faces) == len(set(faces.ids)) == 605
-    assert (faces.extras["ferplus_class"] == 7).sum() == (faces.labels == -1).sum() == 3
-    assert all(identifier.split("/")[-1].startswith("PrivateTest_") for identifier in faces.ids)
-    row = faces.ids.index("test/fear/PrivateTest_11661249")
-    assert EMOTIONS[faces.labels[row]] == "happiness"
-    everyone = load_faces("fer2013", "test", real)
-    same = everyone.ids.index("test/fear/PrivateTest_11661249")
-    assert np.array_equal(faces.images[row], everyone.images[same])
-    assert len(load_faces("ferplus", "occlusion", real)) == 602
-
-
-def test_the_occlusion_list_must_fit_the_faces(tables):
-    lines = ["path,ferplus_class", *(f"test/sad/PrivateTest_{n}.jpg,3" for n in range(2))]
-    random.Random(0).shuffle(lines[1:])
-    (tables / "occlusion_ferplus.csv").write_text("\n".join(lines))
-    with pytest.raises(ValueError, match=r"got 2, of which 2 are not there \(test/sad/Private"):
-        occlusion_ferplus(tables, check_counts=False)

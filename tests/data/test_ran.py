@@ -4,9 +4,11 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 
 from occfer.data import load_faces
-from occfer.data.ran import CHALLENGES, challenge, read_list
+from occfer.data.ferplus import rows
+from occfer.data.ran import CHALLENGES, FILES, JOINED, NAMES, challenge, read_list
 from occfer.emotions import EMOTIONS, FERPLUS
 
 # RAF-DB's own numbers, 1 surprise to 7 neutral; RAN's begin with 0.
@@ -39,9 +41,9 @@ def fer2013(tmp_path):
         flat.append([row % 7, usage, " ".join([str(row)] * 48 * 48)])
         name = "" if row == 33 else f"fer{next(names):07d}.png"
         named.append([usage, name, *[0] * 10])
-    for file, rows in (("fer2013.csv", flat), ("fer2013new.csv", named)):
+    for file, lines in (("fer2013.csv", flat), ("fer2013new.csv", named)):
         with (tmp_path / file).open("w", newline="") as text:
-            csv.writer(text).writerows(rows)
+            csv.writer(text).writerows(lines)
     return tmp_path
 
 
@@ -109,6 +111,82 @@ def test_with_kaggle_s_pictures_the_votes_say_which_row_is_which(fer2013, encode
     assert faces.labels.tolist() == [-1, EMOTIONS.index("happiness")]
     # Contempt is none of the seven.
     assert challenge("ferplus", "pose45", **given).ids == ("test/sad/PrivateTest_31",)
+
+
+def test_a_table_joined_to_kaggle_s_pictures_needs_no_names(fer2013, encode) -> None:
+    """The authors' own list goes before it."""
+    for name in ("fer2013.csv", "fer2013new.csv"):
+        (fer2013 / name).unlink()
+    for row in (31, 34):
+        path = fer2013 / "fer2013" / "test" / "sad" / f"PrivateTest_{row}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(np.full((48, 48), row, np.uint8), "PNG"))
+    lines = ["path,ferplus_class", "test/sad/PrivateTest_34.jpg,7", "test/sad/PrivateTest_31.jpg,4"]
+    (fer2013 / JOINED).write_text("\n".join(lines))
+    given = dict(root=fer2013, check_counts=False)
+    faces = load_faces("ferplus", "occlusion", unlabelled=True, **given)
+    assert faces.ids == ("test/sad/PrivateTest_34", "test/sad/PrivateTest_31")
+    assert faces.images[:, 0, 0, 0].tolist() == [34, 31]
+    assert faces.labels.tolist() == [-1, EMOTIONS.index("anger")]
+    assert faces.extras["ferplus_class"].tolist() == [7, 4]
+    assert load_faces("ferplus", "occlusion", **given).ids == ("test/sad/PrivateTest_31",)
+    with pytest.raises(FileNotFoundError, match="holds no pose_30_ferplus_list"):
+        load_faces("ferplus", "pose30", **given)
+
+    (fer2013 / JOINED).write_text("\n".join([*lines, "test/sad/PrivateTest_35.jpg,4"]))
+    with pytest.raises(
+        ValueError, match=r"got 3, of which 1 are not there \(test/sad/PrivateTest_35"
+    ):
+        load_faces("ferplus", "occlusion", **given)
+    (fer2013 / JOINED).write_text("\n".join([*lines, "test/sad/PrivateTest_35.jpg,anger"]))
+    with pytest.raises(ValueError, match=r"a number from 0 to 7, got 'anger' for 'test/sad/Priv"):
+        load_faces("ferplus", "occlusion", **given)
+
+    (fer2013 / FILES["ferplus"][0][0]).write_text("0/fer0000031.jpg\n")
+    with pytest.raises(FileNotFoundError, match=f"holds no {NAMES}"):
+        load_faces("ferplus", "occlusion", **given)
+
+
+@pytest.fixture
+def real(shared_data, real_cache, monkeypatch):
+    monkeypatch.setenv("OCCFER_CACHE", str(real_cache))
+    return shared_data
+
+
+def test_605_real_faces_are_really_occluded(real) -> None:
+    faces = load_faces("ferplus", "occlusion", real, unlabelled=True)
+    assert len(faces) == len(set(faces.ids)) == 605
+    assert (faces.extras["ferplus_class"] == 7).sum() == (faces.labels == -1).sum() == 3
+    assert all(identifier.split("/")[-1].startswith("PrivateTest_") for identifier in faces.ids)
+    row = faces.ids.index("test/fear/PrivateTest_11661249")
+    assert EMOTIONS[faces.labels[row]] == "happiness"
+    everyone = load_faces("fer2013", "test", real)
+    same = everyone.ids.index("test/fear/PrivateTest_11661249")
+    assert torch.equal(faces.images[row], everyone.images[same])
+    assert len(load_faces("ferplus", "occlusion", real)) == 602
+
+
+def test_the_authors_form_of_the_real_list_gives_the_same_faces(real, tmp_path) -> None:
+    """The 605 faces written as their authors write them: FER+'s name of each picture, which
+    counts the rows of FER2013's table."""
+    joined = load_faces("ferplus", "occlusion", real, unlabelled=True)
+    for name in ("fer2013.tar.xz", "ferplus_votes.csv"):
+        (tmp_path / name).symlink_to(real / name)
+    votes = list(rows(real / "ferplus_votes.csv", ("path", "usage", "row")))
+    row_of = {row["path"].rpartition(".")[0]: int(row["row"]) for row in votes}
+    listed = zip(joined.ids, joined.extras["ferplus_class"].tolist(), strict=True)
+    lines = [f"{number}/fer{row_of[name]:07d}.jpg" for name, number in listed]
+    (tmp_path / FILES["ferplus"][0][0]).write_text("\n".join(lines))
+    usage = {int(row["row"]): row["usage"] for row in votes}
+    with (tmp_path / NAMES).open("w", newline="") as text:
+        table = csv.writer(text)
+        table.writerow(["Usage", "Image name"])
+        table.writerows(
+            [usage.get(n, "Training"), f"fer{n:07d}.png"] for n in range(max(usage) + 1)
+        )
+    found = load_faces("ferplus", "occlusion", tmp_path, unlabelled=True)
+    assert found.sha256 == joined.sha256
+    assert torch.equal(found.extras["ferplus_class"], joined.extras["ferplus_class"])
 
 
 def test_what_is_missing_is_named_with_where_it_is_to_be_had(rafdb, fer2013) -> None:

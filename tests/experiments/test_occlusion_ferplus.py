@@ -1,0 +1,209 @@
+"""Really occluded faces: small copies of FER2013, FER+ and RAN's list, and the record itself."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from occfer.cli import main
+from occfer.data.ferplus import COLUMNS
+from occfer.emotions import EMOTIONS, FERPLUS
+from occfer.engine.evaluate import Predictions
+from occfer.engine.records import Record
+from occfer.experiments import occlusion_ferplus, table1
+from occfer.experiments.occlusion_ferplus import comparison, fall_sentence, measure
+
+RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
+HAPPY, FEAR, SURPRISE, NEUTRAL = map(EMOTIONS.index, ("happiness", "fear", "surprise", "neutral"))
+
+# Of each test face: FER2013's label, FER+'s votes, and the class on the list, if it is there.
+FACES = (
+    *[(HAPPY, {"happiness": 10}, "happiness")] * 6,
+    *[(FEAR, {"surprise": 9}, "surprise")] * 3,
+    (FEAR, {"contempt": 9}, "contempt"),
+    *[(HAPPY, {"happiness": 9}, None)] * 10,
+    *[(FEAR, {"fear": 8}, None)] * 6,
+    *[(SURPRISE, {"surprise": 8}, None)] * 3,
+    *[(NEUTRAL, {"neutral": 4, "sadness": 4}, None)] * 4,
+    *[(NEUTRAL, {"neutral": 8}, None)] * 5,
+)
+IDS = tuple(f"PrivateTest_row{row:05d}" for row in range(len(FACES)))
+LISTED = tuple(row for row, (*_, name) in enumerate(FACES) if name)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """FER2013 as a table, FER+'s own file and RAN's list, as their users have them."""
+    monkeypatch.setenv("OCCFER_CACHE", str(tmp_path / "cache"))
+    table = [["emotion", "Usage", "pixels"]]
+    named = [["Usage", "Image name", *COLUMNS]]
+    lines = []
+    for row, (label, votes, listed) in enumerate(FACES):
+        table.append([label, "PrivateTest", " ".join([str(row)] * 48 * 48)])
+        cast = [votes.get(column, 0) for column in COLUMNS]
+        named.append(["PrivateTest", f"fer{row:07d}.png", *cast])
+        if listed:
+            lines.append(f"{FERPLUS.index(listed)}/fer{row:07d}.jpg")
+    for file, rows in (("fer2013.csv", table), ("fer2013new.csv", named)):
+        with (tmp_path / file).open("w", newline="") as text:
+            csv.writer(text).writerows(rows)
+    (tmp_path / "jianfei_occlusion_list.txt").write_text("\n".join(reversed(lines)))
+    return tmp_path
+
+
+def keep(results: Path, row: str, seed: int, said: np.ndarray, ids: tuple[str, ...] = IDS) -> Path:
+    """A record of Table 1 with these answers."""
+    targets = np.array([label for label, *_ in FACES])
+    predictions = Predictions(ids, targets, np.eye(7, dtype=np.float32)[said])
+    name = table1.record_name("fer2013", "smoke", row, seed)
+    return Record({"experiment": "table1", "name": name, "seed": seed}, predictions).save(results)
+
+
+ALWAYS_HAPPY = np.full(len(FACES), HAPPY)
+AS_FER2013 = np.array([label for label, *_ in FACES])
+SURPRISED = np.where(AS_FER2013 == FEAR, SURPRISE, AS_FER2013)
+
+
+def measured(root: Path) -> Record:
+    return measure("fer2013", "smoke", root, root / "results", check_counts=False)
+
+
+def seed(record: Record, labels: str, row: str, number: int = 0) -> dict:
+    return record.values["labels"][labels]["rows"][row]["seeds"][str(number)]
+
+
+def test_every_number_of_one_network_by_hand(root: Path) -> None:
+    """It says happiness of every face."""
+    keep(root / "results", "Res18-scratch", 0, ALWAYS_HAPPY)
+    record = measured(root)
+    for labels, occluded, others, matched in (
+        ("fer2013", 6 / 10, 10 / 28, 6 / 10),  # happy ones are always right, others never
+        ("ferplus", 6 / 9, 10 / 24, 6 / 9),  # the one of contempt and the four undecided are out
+        ("agreed", 6 / 6, 10 / 24, 6 / 6),
+    ):
+        found = seed(record, labels, "Res18-scratch")
+        assert found["occluded"]["accuracy"] == pytest.approx(occluded)
+        assert found["others"]["accuracy"] == pytest.approx(others)
+        low, high = found["occluded"]["accuracy_interval_95"]
+        assert low < occluded <= high
+        fall = found["fall"]
+        assert fall["others"]["points"] == pytest.approx(100 * (others - occluded))
+        assert fall["matched"]["points"] == pytest.approx(100 * (matched - occluded))
+    assert seed(record, "fer2013", "Res18-scratch")["occluded"]["balanced_accuracy"] == 0.5
+    assert record.values["agreement"] == pytest.approx({"occluded": 6 / 9, "others": 1})
+
+
+def test_the_faces_are_counted_and_the_list_is_not_copied(root: Path) -> None:
+    keep(root / "results", "Res18-scratch", 0, ALWAYS_HAPPY)
+    record = measured(root)
+    counts = record.values["labels"]["fer2013"]["faces"]
+    assert {part: sum(of.values()) for part, of in counts.items()} == {
+        "occluded": 10, "others": 28, "matched": 24,
+    }  # fmt: skip
+    assert record.values["labels"]["ferplus"]["faces"]["occluded"]["surprise"] == 3
+    assert record.values["data"]["occluded"]["count"] == 10
+    assert record.values["data"]["occluded"]["unlabelled"] == 1
+    text = (root / "results" / "occlusion-ferplus" / "fer2013-smoke.json").read_text()
+    assert not any(identifier in text for identifier in IDS)
+    assert not (root / "results" / "occlusion-ferplus" / "fer2013-smoke.npz").exists()
+
+
+def test_the_list_s_order_means_nothing_but_its_content_is_hashed(root: Path) -> None:
+    keep(root / "results", "Res18-scratch", 0, ALWAYS_HAPPY)
+    first = measured(root)
+    path = root / "jianfei_occlusion_list.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(sorted(lines)))
+    assert measured(root).values["labels"] == first.values["labels"]
+    path.write_text("\n".join(lines[1:]))
+    hashes = [each.values["data"]["occluded"]["sha256"] for each in (first, measured(root))]
+    assert hashes[0] != hashes[1]
+
+
+def test_labels_of_the_list_go_before_fer2013_s(root: Path) -> None:
+    """Whoever says surprise of the listed faces is right by FER+ and wrong by FER2013."""
+    keep(root / "results", "Res18-scratch", 0, SURPRISED)
+    keep(root / "results", "OCL+Res18", 0, AS_FER2013)
+    record = measured(root)
+    assert seed(record, "ferplus", "Res18-scratch")["occluded"]["accuracy"] == 1
+    assert seed(record, "fer2013", "Res18-scratch")["occluded"]["accuracy"] == pytest.approx(0.6)
+    assert seed(record, "ferplus", "OCL+Res18")["occluded"]["accuracy"] == pytest.approx(6 / 9)
+    assert seed(record, "fer2013", "OCL+Res18")["occluded"]["accuracy"] == 1
+
+
+def test_seeds_are_averaged_and_rows_compared_on_the_listed_faces_alone(root: Path) -> None:
+    results = root / "results"
+    worse = AS_FER2013.copy()
+    worse[[row for row in range(len(FACES)) if row not in LISTED]] = NEUTRAL
+    most = np.where(np.arange(len(FACES)) % 3, AS_FER2013, (AS_FER2013 + 1) % 7)
+    for number, said in enumerate((AS_FER2013, most)):
+        keep(results, "OCL+Res18", number, said)
+    for number, said in enumerate((worse, ALWAYS_HAPPY, most)):
+        keep(results, "Res18-scratch", number, said)
+    found = measured(root).values["labels"]["fer2013"]
+    rows = found["rows"]
+    for row in rows.values():
+        for against, fall in row["fall"].items():
+            each = [one["fall"][against]["points"] for one in row["seeds"].values()]
+            assert fall["points"] == pytest.approx(np.mean(each))
+            assert fall["over_seeds_95"][0] < np.mean(each) < fall["over_seeds_95"][1]
+    (pair,) = found["pairs"]
+    assert (pair["first"], pair["second"]) == ("OCL+Res18", "Res18-scratch")
+    told = comparison(pair)
+    # Seed 0 is right on all ten of both rows, and what differs elsewhere does not count.
+    assert (told.only_first[0], told.only_second[0], told.p_by_seed[0]) == (0, 0, 1)
+    listed = np.isin(np.arange(len(FACES)), LISTED)
+    ours, theirs = (said == AS_FER2013 for said in (most, ALWAYS_HAPPY))
+    assert told.only_first[1] == (ours & ~theirs)[listed].sum()
+    assert told.only_second[1] == (theirs & ~ours)[listed].sum()
+    assert sorted(told.differences) == [0, 1]
+    # Of a pair, too, only the shared seeds are in the difference of the falls.
+    shared = [rows[row]["seeds"][n]["fall"] for row in rows for n in ("0", "1")]
+    falls = [each["others"]["points"] for each in shared]
+    assert list(rows) == ["OCL+Res18", "Res18-scratch"]
+    expected = np.mean(falls[:2]) - np.mean(falls[2:])
+    assert pair["fall"]["others"]["points"] == pytest.approx(expected)
+
+
+def test_a_sentence_says_who_loses_less_and_whether_chance_could_do_it() -> None:
+    def told(points: float, low: float, high: float) -> str:
+        fall = {"matched": {"points": points, "interval_95": [low, high]}}
+        return fall_sentence({"first": "A", "second": "B", "fall": fall})
+
+    assert told(-2, -3, -1) == (
+        "A loses 2.00 points less than B (95 % interval of the difference over faces -3.00 to "
+        "-1.00), more than chance would give."
+    )
+    assert "A loses 1.50 points more than B" in told(1.5, -1, 4)
+    assert told(1.5, -1, 4).endswith("which chance alone could give.")
+    assert told(1.5, 0.1, 4).endswith("more than chance would give.")
+
+
+def test_a_row_that_was_not_run_is_not_there(root: Path) -> None:
+    assert occlusion_ferplus.recorded(root / "results", "smoke") is None
+    keep(root / "results", "Res18-scratch", 0, ALWAYS_HAPPY)
+    measured(root)
+    record = occlusion_ferplus.recorded(root / "results", "smoke")
+    found = record.values["labels"]["fer2013"]
+    assert list(found["rows"]) == ["Res18-scratch"]
+    assert found["pairs"] == []
+    assert found["rows"]["Res18-scratch"]["fall"]["others"]["over_seeds_95"] is None
+    table = occlusion_ferplus.as_markdown(record, "fer2013").splitlines()
+    assert len({line.count("|") for line in table}) == 1
+    assert table[2].startswith("| Res18-scratch | 1 | 60.00 | 35.71 | -24.29 | ")
+
+
+def test_what_cannot_be_scored_is_said(root: Path, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(ValueError, match="run occfer reproduce table1 --data fer2013 first"):
+        measured(root)
+    with pytest.raises(ValueError, match=r"stand in FER2013, got 'synthfer'; pass --data fer2013"):
+        measure("synthfer", "smoke", root, root / "results")
+    elsewhere = tuple(f"test/fear/PrivateTest_{row}" for row in range(len(FACES)))
+    keep(root / "results", "Res18-scratch", 0, ALWAYS_HAPPY, elsewhere)
+    with pytest.raises(
+        ValueError, match=r"38 test faces at hand.*but its 38 begin with 'test/fear"
+    ):
+        measured(root)
+    with pytest.raises(SystemExit, match=r"test split \(PrivateTest\) must hold 3,589 faces"):
+        main(["reproduce", "occlusion-ferplus", "--data", "fer2013", "--root", str(root)])
