@@ -1,6 +1,9 @@
 """Really occluded faces: small copies of FER2013, FER+ and RAN's list, and the record itself."""
 
 import csv
+import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +12,10 @@ import pytest
 from occfer.cli import main
 from occfer.data.ferplus import COLUMNS
 from occfer.emotions import EMOTIONS, FERPLUS
-from occfer.engine.evaluate import Predictions
+from occfer.engine.evaluate import Predictions, mcnemar
 from occfer.engine.records import Record
 from occfer.experiments import occlusion_ferplus, table1
-from occfer.experiments.occlusion_ferplus import comparison, fall_sentence, measure
+from occfer.experiments.occlusion_ferplus import LABELS, comparison, fall_sentence, measure
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
 HAPPY, FEAR, SURPRISE, NEUTRAL = map(EMOTIONS.index, ("happiness", "fear", "surprise", "neutral"))
@@ -207,3 +210,79 @@ def test_what_cannot_be_scored_is_said(root: Path, capsys: pytest.CaptureFixture
         measured(root)
     with pytest.raises(SystemExit, match=r"test split \(PrivateTest\) must hold 3,589 faces"):
         main(["reproduce", "occlusion-ferplus", "--data", "fer2013", "--root", str(root)])
+
+
+@pytest.fixture
+def record() -> Record:
+    return occlusion_ferplus.recorded(RESULTS, "laptop")
+
+
+def test_the_record_is_of_the_predictions_beside_it(record: Record) -> None:
+    for name, sha256 in record.values["predictions"].items():
+        path = RESULTS / "table1" / f"{name}.npz"
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256, name
+
+
+def test_the_record_s_two_parts_make_up_the_accuracies_of_table_1(record: Record) -> None:
+    """Who has no list can still tell that the parts add up to the whole."""
+    test = record.values["data"]["test"]
+    found = record.values["labels"]["fer2013"]
+    assert record.values["data"]["occluded"]["count"] == 605
+    assert found["faces"]["occluded"].keys() == test["counts"].keys()
+    for emotion, count in test["counts"].items():
+        assert count == sum(found["faces"][part][emotion] for part in ("occluded", "others"))
+    for row, of in found["rows"].items():
+        for number, parts in of["seeds"].items():
+            name = table1.record_name("fer2013", "laptop", row, int(number))
+            whole = json.loads((RESULTS / "table1" / f"{name}.json").read_text())
+            assert whole["data"]["test"]["sha256"] == test["sha256"]
+            hits = sum(
+                parts[part]["accuracy"] * parts[part]["count"] for part in ("occluded", "others")
+            )
+            assert hits / test["count"] == pytest.approx(whole["metrics"]["accuracy"])
+    for each in record.values["labels"].values():
+        for of in each["rows"].values():
+            for parts in of["seeds"].values():
+                lost = parts["others"]["accuracy"] - parts["occluded"]["accuracy"]
+                assert parts["fall"]["others"]["points"] == pytest.approx(100 * lost)
+
+
+@pytest.mark.slow
+def test_the_record_comes_back_from_the_real_list(
+    record: Record, shared_data: Path, tmp_path: Path
+) -> None:
+    """And its pairs are McNemar's on the real faces."""
+    for name in record.values["predictions"]:
+        for path in (RESULTS / "table1").glob(f"{name}.*"):
+            (tmp_path / "table1").mkdir(exist_ok=True)
+            shutil.copy(path, tmp_path / "table1")
+    again = measure("fer2013", "laptop", shared_data, tmp_path).values
+    assert again["data"] == record.values["data"]
+    assert again["predictions"] == record.values["predictions"]
+    for labels in LABELS:
+        for key in ("faces", "rows", "pairs"):
+            assert _flat(again["labels"][labels][key]) == pytest.approx(
+                _flat(record.values["labels"][labels][key])
+            )
+    with (shared_data / "occlusion_ferplus.csv").open() as file:
+        listed = {row["path"].removesuffix(".jpg") for row in csv.DictReader(file)}
+    for pair in record.values["labels"]["fer2013"]["pairs"]:
+        for number, p in comparison(pair).p_by_seed.items():
+            each = [
+                Predictions.load(
+                    RESULTS / "table1" / f"fer2013-laptop-{pair[row]}-seed{number}.npz"
+                )
+                for row in ("first", "second")
+            ]
+            chosen = [one.among(np.array([name in listed for name in one.ids])) for one in each]
+            assert mcnemar(*chosen)[2] == pytest.approx(p)
+
+
+def _flat(values: object, at: str = "") -> dict[str, object]:
+    if isinstance(values, dict):
+        parts = values.items()
+    elif isinstance(values, list):
+        parts = enumerate(values)
+    else:
+        return {at: values}
+    return {key: each for name, part in parts for key, each in _flat(part, f"{at}/{name}").items()}
