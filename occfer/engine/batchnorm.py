@@ -52,7 +52,7 @@ def synchronised(model: nn.Module, device: torch.device) -> nn.Module:
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for name, child in model.named_children():
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
-            shared = SharedBatchNorm(child.num_features, child.eps, child.momentum)
+            shared = SharedBatchNorm(child.num_features, child.eps, child.momentum).to(child.weight)
             shared.load_state_dict(child.state_dict())
             setattr(model, name, shared)
         else:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -43,12 +44,30 @@ def still_pair(size: int, *_, **__):
     return views
 
 
+def smooth(build):
+    """Of a function that builds a network: the same with an activation that has no kink."""
+
+    def made(*arguments):
+        network = build(*arguments)
+        for module in list(network.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.ReLU):
+                    setattr(module, name, nn.Softplus())
+        return network
+
+    return made
+
+
 def work(job: dict, rank: int) -> None:
     """One process's share of one run: leaves ``<out>-<rank>.json`` and ``.safetensors``."""
     gradients, seen, views = {}, [], []
     recipe, faces = from_dict(job["recipe"]), FaceSet.open(job["faces"])
     if job.get("still"):
         occfer.engine.pretrain.TwoViews, occfer.engine.finetune.RandomView = still_pair, still
+    if job.get("smooth"):
+        for stage, name in (("pretrain", "build_ocl"), ("finetune", "build_classifier")):
+            module = getattr(occfer.engine, stage)
+            setattr(module, name, smooth(getattr(module, name)))
 
     def before_step(optimizer, *_):
         each = [p.grad for group in optimizer.param_groups for p in group["params"]]
