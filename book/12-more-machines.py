@@ -511,6 +511,16 @@ print(f"all {len(alone['weights'])} tensors of weights differ by less than 1e-9:
 assert apart < 1e-9
 
 # %% [markdown]
+# Why in double precision? Two sums over halves round otherwise than one over the whole. In single
+# precision the runs agree as well as seven digits can, until the input of some ReLU lies so near
+# zero that rounding decides on which side of it. The loss hardly notices. The gradient does, since
+# all that comes back through this place is passed on in one run and dropped in the other, and a few
+# steps later the weights show it. This is no price of the second process: one process that takes the
+# faces of a batch in another order departs from itself in the same way. In
+# `tests/engine/test_team.py` one test decides the few most undecided of all ReLUs the other way and
+# watches the gradient jump; another puts a smooth function in their place, and then single
+# precision, too, keeps its digits from one process to two.
+#
 # On a machine with several graphics cards the command is
 # `torchrun --nproc-per-node=8 -m occfer pretrain`, and on many machines `torchrun` is told where the
 # others are. One process writes checkpoints and talks; Ctrl-C stops all of them after the same step.
