@@ -53,7 +53,7 @@ def uniform(
 ) -> Float[Tensor, "..."]:
     """Samples of U(low, high), drawn on the generator's device and moved to ``device``."""
     sample = torch.rand(*shape, generator=generator, device=generator.device)
-    return (low + (high - low) * sample).to(device)
+    return sent(low + (high - low) * sample, device)
 
 
 def coin(
@@ -61,4 +61,14 @@ def coin(
 ) -> Tensor:
     """Independent coins, ``True`` with the given probability."""
     sample = torch.rand(*shape, generator=generator, device=generator.device)
-    return (sample < probability).to(device)
+    return sent(sample < probability, device)
+
+
+def sent(drawn: Tensor, device: torch.device | str) -> Tensor:
+    """What was drawn, on ``device``; a GPU fetches it from pinned memory when it comes to it.
+
+    A plain copy would wait for all that the GPU still has to do.
+    """
+    if drawn.is_cuda or torch.device(device).type != "cuda":
+        return drawn.to(device)
+    return drawn.pin_memory().to(device, non_blocking=True)

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Num
 from torch import Generator, Tensor
 
 from occfer.occlusion.blocks import ASPECT, Blocks, Fill, block_mask, draw_blocks, draw_fill, paint
-from occfer.randomness import coin, fresh_generator, uniform
+from occfer.randomness import coin, fresh_generator, sent, uniform
 from occfer.recipes import ViewRecipe
 
 LUMA = (0.299, 0.587, 0.114)
@@ -30,7 +30,7 @@ def luminance(
     """What a grey picture shows of a colourful one; one of a single channel stays as it is."""
     if images.shape[1] == 1:
         return images[:, 0]
-    return torch.einsum("nchw,c->nhw", images, torch.tensor(LUMA, device=images.device))
+    return torch.einsum("nchw,c->nhw", images, sent(torch.tensor(LUMA), images.device))
 
 
 @dataclass(frozen=True)
@@ -191,10 +191,10 @@ def resample(
 ) -> Float[Tensor, "batch colours size size"]:
     """Crop, turn and mirror in one bilinear resampling; outside the picture its border goes on."""
     device = images.device
-    across, down = parameters.extent.to(device)[:, :, None].unbind(dim=1)
-    mirror = torch.where(parameters.flip, -1.0, 1.0).to(device)[:, None]
-    angle = parameters.angle.to(device)[:, None]
-    centre = 2 * parameters.centre.to(device) - 1
+    across, down = sent(parameters.extent, device)[:, :, None].unbind(dim=1)
+    mirror = sent(torch.where(parameters.flip, -1.0, 1.0), device)[:, None]
+    angle = sent(parameters.angle, device)[:, None]
+    centre = 2 * sent(parameters.centre, device) - 1
     height, width = images.shape[-2:]
     # Half-pixel centres of the view, in [-1, 1]: grid_sample's units.
     place = (2 * torch.arange(size, device=device) + 1) / size - 1
@@ -229,14 +229,15 @@ def recolour(
     has only brightness and contrast to change.
     """
     device = views.device
-    brightness, contrast = parameters.brightness.to(device), parameters.contrast.to(device)
+    brightness = sent(parameters.brightness, device)
+    contrast = sent(parameters.contrast, device)
     scale = (brightness * contrast)[:, None, None]
     means = views.mean(dim=(2, 3))
     if views.shape[1] == 1:
         mean, matrix = means[:, 0], scale
     else:
-        mean = means @ torch.tensor(LUMA, device=device)
-        matrix = colour_matrix(parameters).to(device) * scale
+        mean = means @ sent(torch.tensor(LUMA), device)
+        matrix = sent(colour_matrix(parameters), device) * scale
     offset = ((1 - contrast) * brightness * mean)[:, None, None]
     pixels = torch.baddbmm(offset, matrix, views.flatten(2))
     return pixels.clamp_(0, 1).view_as(views)

@@ -18,6 +18,7 @@ from torch import Tensor
 from occfer.data.faceset import FaceSet
 from occfer.engine.batches import epoch_batches
 from occfer.engine.team import Team
+from occfer.randomness import sent
 
 RAM_BYTES = 256 * 2**20
 """The most memory that streaming takes, on top of one batch on the device."""
@@ -82,17 +83,13 @@ class Supply:
         shares = ((step, self.team.part(index), len(index)) for step, index in places)
         pixels = self._gathered if self._ring is None else self._streamed
         for (step, index, whole), images in pixels(shares):
-            labels = self._labels[self._there(index)]
+            labels = self._labels[sent(index, self.device)]
             yield Batch(epoch, step, index, images, labels, whole, self.team.rank)
 
     def _gathered(self, shares):
         for share in shares:
-            index = self._there(share[1]) if self._images.is_cuda else share[1]
+            index = sent(share[1], self._images.device)
             yield share, self._images[index].to(self.device)
-
-    def _there(self, index: Tensor) -> Tensor:
-        # A copy that blocks would wait for all that the GPU still has to do.
-        return index.to(self.device, non_blocking=True)
 
     def _streamed(self, shares):
         with ThreadPoolExecutor(1, thread_name_prefix="faces") as reader:

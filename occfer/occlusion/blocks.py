@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from occfer.occlusion.fills import Fill, draw_fill
 from occfer.occlusion.shapes import Shape, draw_shapes, shape_mask
-from occfer.randomness import fresh_generator, uniform
+from occfer.randomness import fresh_generator, sent, uniform
 
 ASPECT = (0.3, 3.3)
 
@@ -34,7 +34,7 @@ class Blocks:
     pixels: Int[Tensor, " batch"]
 
     def to(self, device: torch.device | str) -> "Blocks":
-        return Blocks(*(value.to(device) for value in vars(self).values()))
+        return Blocks(*(sent(value, device) for value in vars(self).values()))
 
 
 def draw_blocks(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from occfer.randomness import uniform
+from occfer.randomness import sent, uniform
 
 Fill = Literal["black", "mean", "constant", "noise", "texture", "mixed", "blur", "patch"]
 MIXED: tuple[Fill, ...] = ("constant", "noise", "texture")
@@ -21,7 +21,7 @@ def noise(shape: tuple[int, ...], generator: Generator, device: torch.device | s
     count = math.prod(shape)
     words = torch.empty((count + 7) // 8, dtype=torch.int64, device=generator.device)
     words.random_(-(2**63), None, generator=generator)
-    return words.view(torch.uint8)[:count].view(shape).to(device).float().div_(255)
+    return sent(words.view(torch.uint8)[:count].view(shape), device).float().div_(255)
 
 
 def texture(shape: tuple[int, int, int, int], generator: Generator, device) -> Tensor:
@@ -49,7 +49,7 @@ def other_faces(images: Float[Tensor, "batch channels height width"], generator:
         )
     further = torch.randint(1, batch, (batch,), generator=generator, device=generator.device)
     here = torch.arange(batch, device=generator.device)
-    return images[((here + further) % batch).to(images.device)]
+    return images[sent((here + further) % batch, images.device)]
 
 
 def draw_fill(
@@ -93,5 +93,5 @@ def _mixed(images: Tensor, generator: Generator) -> Tensor:
         if len(chosen):
             # Of the pictures these fills look at nothing but the shape.
             alike = images[: len(chosen)]
-            canvas[chosen.to(images.device)] = draw_fill(alike, fill, generator).expand_as(alike)
+            canvas[sent(chosen, images.device)] = draw_fill(alike, fill, generator).expand_as(alike)
     return canvas

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
-from occfer.randomness import uniform
+from occfer.randomness import sent, uniform
 
 Shape = Literal["rectangle", "ellipse", "stripe", "polygon"]
 CORNERS = 6
@@ -36,7 +36,7 @@ class Shapes:
 
     def to(self, device: torch.device | str) -> "Shapes":
         tensors = {key: value for key, value in vars(self).items() if key != "kind"}
-        return Shapes(self.kind, **{key: value.to(device) for key, value in tensors.items()})
+        return Shapes(self.kind, **{key: sent(value, device) for key, value in tensors.items()})
 
 
 def draw_shapes(
