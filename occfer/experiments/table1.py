@@ -14,7 +14,7 @@ import torch
 
 from occfer.data import FaceSet, load_faces
 from occfer.data.duplicates import drop_leaks
-from occfer.engine.evaluate import evaluate, mcnemar
+from occfer.engine.evaluate import Predictions, evaluate, mcnemar
 from occfer.engine.finetune import Finetuned, finetune
 from occfer.engine.models import load_encoder, save_model
 from occfer.engine.pretrain import pretrain
@@ -105,7 +105,7 @@ def pretrained_encoder(
         return load_encoder(folder / "model")
     pool = splits.pool
     pretrained = pretrain(pool, recipe, run=folder)
-    make_record(
+    record = make_record(
         EXPERIMENT,
         folder.name,
         as_dict(recipe),
@@ -115,8 +115,9 @@ def pretrained_encoder(
         tier=tier,
         leaks_dropped=len(splits.train) - len(pool),
         **stated_budget(whole, recipe, pretrained.history, budget.chosen(runs, data, tier)),
-    ).save(results)
-    save_model(pretrained.encoder, recipe, folder / "model")
+    )
+    record.save(results)
+    save_model(pretrained.encoder, recipe, folder / "model", record.values)
     pack(folder, torch.float32)
     return pretrained.encoder
 
@@ -131,12 +132,20 @@ def train_row(
     runs: Path = Path("runs"),
     **changes,
 ) -> tuple[FinetuneRecipe, Finetuned]:
-    """Recipe and network of one row; a run that is finished in ``runs`` is only read."""
+    """Recipe and network of one row; a run that is finished in ``runs`` is only read.
+
+    The model card tells of the score on the test split where :func:`run_row` has recorded it.
+    """
     recipe = row_recipe(row, data, tier, seed, runs, **changes)
     encoder = pretrained_encoder(row, splits, data, tier, seed, results, runs)
     folder = runs / EXPERIMENT / record_name(data, tier, row, seed)
     tuned = finetune(splits.training(row), splits.validation, recipe, encoder, run=folder)
-    save_model(tuned.model, recipe, folder / "model")
+    record = _record(row, splits, data, tier, recipe, tuned, runs, **changes)
+    stated = results / EXPERIMENT / f"{folder.name}.json"
+    scored = Record.load(stated).values if stated.exists() else {}
+    # Trained anew, a network has other seconds, and the score of the one before is not its own.
+    told = scored if scored.get("history") == record.values["history"] else record.values
+    save_model(tuned.model, recipe, folder / "model", told)
     pack(folder, torch.float16)
     return recipe, tuned
 
@@ -157,26 +166,43 @@ def run_row(
     if path.exists():
         return Record.load(path)
     recipe, tuned = train_row(row, splits, data, tier, seed, results, runs, **changes)
-    whole = table1_row(row, tier, **changes)
-    record = make_record(
+    predictions = evaluate(tuned.model, splits.test)
+    record = _record(row, splits, data, tier, recipe, tuned, runs, predictions, **changes)
+    # The record comes last: where it is, nothing of the row is done again.
+    save_model(tuned.model, recipe, runs / EXPERIMENT / name / "model", record.values)
+    record.save(results)
+    return record
+
+
+def _record(
+    row: str,
+    splits: Splits,
+    data: str,
+    tier: Tier,
+    recipe: FinetuneRecipe,
+    tuned: Finetuned,
+    runs: Path,
+    predictions: Predictions | None = None,
+    **changes,
+) -> Record:
+    """What one row leaves behind; before it is scored, the test split has no part in it."""
+    whole, choice = table1_row(row, tier, **changes), budget.chosen(runs, data, tier)
+    sets = {"train": splits.training(row), "validation": splits.validation}
+    if predictions is not None:
+        sets["test"] = splits.test
+    return make_record(
         EXPERIMENT,
-        name,
+        record_name(data, tier, row, recipe.seed),
         as_dict(recipe),
-        {
-            "train": splits.training(row).describe(),
-            "validation": splits.validation.describe(),
-            "test": splits.test.describe(),
-        },
+        {role: faces.describe() for role, faces in sets.items()},
         tuned.history,
         tuned.seconds,
-        evaluate(tuned.model, splits.test),
+        predictions,
         tier=tier,
         row=row,
         best_epoch=tuned.best_epoch,
-        **stated_budget(whole, recipe, tuned.history, budget.chosen(runs, data, tier)),
+        **stated_budget(whole, recipe, tuned.history, choice),
     )
-    record.save(results)
-    return record
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Table 1 as a run: small faces, the whole way, and nothing done twice."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 from occfer.data import FaceSet
 from occfer.data.duplicates import drop_leaks, occurs_in
@@ -95,6 +97,42 @@ def test_the_unleaked_row_never_sees_a_held_out_face(
     for row, faces in zip(rows, (whole, unleaked), strict=True):
         assert records[row].values["data"]["train"] == faces.describe()
         assert records[row].values["data"]["test"] == splits.test.describe()
+
+
+def card(run: dict, name: str) -> ModelCard:
+    return ModelCard.load(run["runs"] / "table1" / f"toy-smoke-{name}-seed0" / "model/README.md")
+
+
+def test_a_model_card_tells_the_data_and_the_score_of_its_row(run: dict) -> None:
+    table1.train_row("OCL+Res18", **run)
+    trained = card(run, "OCL+Res18")
+    assert trained.data.eval_results is None
+    assert "| train | toy | train | 42 |" in trained.content
+    assert "| test |" not in trained.content
+    assert "learnt from toy" in trained.content
+
+    metrics = table1.run_row("OCL+Res18", **run).metrics
+    scored = card(run, "OCL+Res18")
+    [accuracy, f1] = scored.data.eval_results
+    assert (accuracy.dataset_split, accuracy.metric_value) == ("test", metrics["accuracy"])
+    assert f1.metric_value == metrics["macro_f1"]
+    low, high = metrics["accuracy_interval_95"]
+    assert f"| its 95 % interval (Wilson) | {low:.4f} to {high:.4f} |" in scored.content
+    assert "On 14 faces of the test split of toy" in scored.content
+    assert "Not recorded." not in scored.content
+
+    table1.train_row("OCL+Res18", **run)  # as a figure does, which asks for the same network
+    assert card(run, "OCL+Res18").content == scored.content
+    assert "| pool | toy | train | 40 |" in card(run, "OCL").content
+    assert "learnt from toy" in card(run, "OCL").content
+
+
+def test_a_network_that_was_trained_anew_does_not_boast_of_the_score_of_the_last(run: dict) -> None:
+    table1.run_row("Res18-scratch", **run)
+    assert card(run, "Res18-scratch").data.eval_results
+    shutil.rmtree(run["runs"])
+    table1.train_row("Res18-scratch", **run)
+    assert card(run, "Res18-scratch").data.eval_results is None
 
 
 @pytest.mark.parametrize(
