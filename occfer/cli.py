@@ -207,7 +207,7 @@ class Reproduce(Data):
     """Stop after so many, with everything saved."""
     shrink: bool | None = None
     """Cut all epochs to one share, so that one seed fits into MINUTES; the paper tier does, the
-    others do not, where left out."""
+    others do not, where left out. The data card keeps all epochs."""
     plan: bool = False
     """Only say what is there, what is missing, and how long it would take."""
     out: Path | None = None
@@ -227,12 +227,21 @@ class Reproduce(Data):
             return
         chosen = {} if self.rows is None else {"rows": self.rows}
         where = dict(root=self.root, results=self.results, runs=self.runs)
+        time = dict(minutes=self.minutes, dry=self.plan)
         if self.experiment == "datacard":
-            records = datacard.reproduce(self.data, self.tier, self.seeds, **where, **chosen)
+            if self.shrink:
+                raise ValueError(
+                    "the data card's networks keep all their epochs, but --shrink would cut them; "
+                    "leave it out: with --minutes the run is stopped and saved, and the same "
+                    "command goes on."
+                )
+            records = datacard.reproduce(
+                self.data, self.tier, self.seeds, **where, **time, **chosen
+            )
         else:
             records = reproduce(
                 self.experiment, self.data, self.tier, self.seeds,
-                minutes=self.minutes, shrink=self.shrink, dry=self.plan, **where, **chosen,
+                shrink=self.shrink, **where, **time, **chosen,
             )  # fmt: skip
         for record in records:
             for what, value, (low, high) in record.results():

@@ -204,6 +204,8 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(place) -> None:
         (("pretrain", "--data", "faces", "--recipe.temperature", "0"), "temperature must be"),
         (("pretrain", "--data", "faces", "--recipe.views.flip", "2"), "flip is a probability"),
         (("pretrain", "--data", "faces", "--out", "ocl"), "ocl holds a run of another recipe"),
+        (("reproduce", "datacard", "--shrink"), "keep all their epochs, but --shrink would cut"),
+        (("reproduce", "datacard", "--rows", "left"), "one of whole, upper, lower, grey, to-"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -235,20 +237,26 @@ def test_an_unknown_option_is_explained_by_the_parser(capsys) -> None:
     assert "temprature" in capsys.readouterr().err
 
 
-def test_a_plan_says_what_is_recorded_and_runs_nothing(tmp_path, capsys) -> None:
-    name = "synthfer-laptop-Res18-scratch-seed0"
-    folder = tmp_path / "evidence" / "results" / "table1"
+@pytest.mark.parametrize(
+    ("experiment", "records", "row"),
+    [("table1", "table1", "Res18-scratch"), ("datacard", "synthfer", "lower")],
+)
+def test_a_plan_says_what_is_recorded_and_runs_nothing(
+    tmp_path, capsys, experiment, records, row
+) -> None:
+    name = f"synthfer-laptop-{row}-seed0"
+    folder = tmp_path / "evidence" / "results" / records
     folder.mkdir(parents=True)
     for suffix in (".json", ".npz"):
-        shutil.copy(ROOT / "book" / "results" / "table1" / f"{name}{suffix}", folder)
+        shutil.copy(ROOT / "book" / "results" / records / f"{name}{suffix}", folder)
     before = sorted(tmp_path.rglob("*"))
-    chosen = ("--tier", "laptop", "--rows", "Res18-scratch", "--out", str(tmp_path / "evidence"))
-    main(["reproduce", "table1", *chosen, "--plan"])
+    chosen = ("--tier", "laptop", "--rows", row, "--out", str(tmp_path / "evidence"))
+    main(["reproduce", experiment, *chosen, "--plan"])
     out = capsys.readouterr().out
     assert f"{name}: done" in out
     accuracy = Record.load(folder / f"{name}.json").metrics["accuracy"]
     assert f"{name}\t{accuracy:.4f}\t[" in out
-    main(["reproduce", "table1", *chosen])
+    main(["reproduce", experiment, *chosen])
     assert capsys.readouterr().out == out[out.index(f"{name}\t") :]
     assert sorted(tmp_path.rglob("*")) == before
 

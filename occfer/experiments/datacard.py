@@ -6,7 +6,9 @@ never seen: on whole faces, on the half above and the half below the tip of the 
 faces, which is how a network can be tried on FER2013 and one from FER2013 on these.
 """
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +19,9 @@ from occfer.engine.conditions import evaluate_conditions
 from occfer.engine.evaluate import evaluate
 from occfer.engine.finetune import Finetuned, finetune
 from occfer.engine.records import Record, environment, make_record
-from occfer.experiments import table1
+from occfer.experiments import budget, plan, table1
 from occfer.experiments.figure3 import covered_sets
+from occfer.experiments.reproduce import carry_out, epochs_done
 from occfer.recipes import NETWORKS, TIER, FinetuneRecipe, Tier, as_dict, finetuning
 from occfer.views import luminance
 
@@ -56,6 +59,7 @@ LOOKS: dict[str, Callable[[FaceSet], FaceSet]] = {
 }
 
 TRANSFERS = ("to-fer2013", "from-fer2013")
+ROWS = (*LOOKS, *TRANSFERS)
 
 
 def synthfer_splits(tier: Tier) -> dict[str, FaceSet]:
@@ -70,8 +74,18 @@ def train_look(
     """A plain network from scratch that sees faces in one way only."""
     recipe = finetuning(tier, method="plain", seed=seed)
     seen = {split: LOOKS[look](faces) for split, faces in splits.items()}
-    folder = runs / EXPERIMENT / f"{tier}-{look}-seed{seed}"
+    folder = look_folder(look, tier, seed, runs)
     return recipe, seen, finetune(seen["train"], seen["val"], recipe, run=folder)
+
+
+def look_folder(look: str, tier: Tier, seed: int, runs: Path) -> Path:
+    """Where the run of one look lies."""
+    return runs / EXPERIMENT / f"{tier}-{look}-seed{seed}"
+
+
+def record_name(row: str, tier: Tier, seed: int) -> str:
+    """Such as ``synthfer-laptop-grey-seed0``."""
+    return table1.record_name("synthfer", tier, row, seed)
 
 
 def run_look(
@@ -79,7 +93,7 @@ def run_look(
     results: Path = table1.RESULTS, runs: Path = Path("runs"),
 ) -> Record:  # fmt: skip
     """Train and score one look; ``whole`` is scored under every share of Figure 3."""
-    name = f"synthfer-{tier}-{look}-seed{seed}"
+    name = record_name(look, tier, seed)
     path = results / EXPERIMENT / f"{name}.json"
     if path.exists():
         return Record.load(path)
@@ -98,23 +112,21 @@ def run_transfer(
 ) -> Record:  # fmt: skip
     """``to-fer2013``: trained on grey SynthFER, scored on PrivateTest; ``from-fer2013``: the plain
     network from scratch of Table 1's controls, scored on the grey test people of SynthFER."""
-    name = f"synthfer-{tier}-{direction}-seed{seed}"
+    refuse_unless_among(direction, TRANSFERS)
+    name = record_name(direction, tier, seed)
     path = results / EXPERIMENT / f"{name}.json"
     if path.exists():
         return Record.load(path)
     if direction == "to-fer2013":
         recipe, seen, tuned = train_look("grey", synthfer_splits(tier), tier, seed, runs)
         test = load_faces("fer2013", "test", root)
-    elif direction == "from-fer2013":
+    else:
         real = table1.load_splits("fer2013", root)
         recipe, tuned = table1.train_row(
             "Res18-scratch", real, "fer2013", tier, seed, results, runs
         )
         seen = {"train": real.train, "val": real.validation}
         test = grey(synthfer_splits(tier)["test"])
-    else:
-        names = ", ".join((*LOOKS, *TRANSFERS))
-        raise ValueError(f"a row of the data card is one of {names}, got {direction!r}.")
     predictions = evaluate(tuned.model, test)
     return _record(name, recipe, seen, {"": test}, tuned, predictions, tier, results)
 
@@ -127,22 +139,81 @@ def reproduce(
     root: Path | None = None,
     results: Path = table1.RESULTS,
     runs: Path = Path("runs"),
+    minutes: float | None = None,
+    dry: bool = False,
+    say: Callable[[str], None] = print,
 ) -> list[Record]:
     """Every measurement in ``rows`` (looks and transfers) that is not recorded yet.
 
     ``data`` is SynthFER whatever is asked for; ``root`` is where FER2013 lies, for transfers.
+    ``minutes``, ``dry`` and ``say`` are as for Table 1, see
+    :func:`occfer.experiments.reproduce.reproduce`; all networks keep all their epochs.
+
+    Returns:
+        The records in ``rows`` that are there at the end.
     """
+    began = time.monotonic()
     environment()
     if data != "synthfer":
         raise ValueError(f"the data card is SynthFER's, got data {data!r}; leave --data out.")
-    records = []
-    for seed in range(seeds):
-        for row in rows:
-            if row in LOOKS:
-                records.append(run_look(row, tier, seed, results, runs))
-            else:
-                records.append(run_transfer(row, tier, seed, root, results, runs))
-    return records
+    for row in rows:
+        refuse_unless_among(row, ROWS)
+
+    def standing() -> list[plan.Stage]:
+        return [_stage(row, tier, seed, results, runs) for seed in range(seeds) for row in rows]
+
+    def left() -> float:
+        return math.inf if minutes is None else 60 * minutes - (time.monotonic() - began)
+
+    def do(stage: plan.Stage) -> None:
+        if stage.row in LOOKS:
+            run_look(stage.row, tier, stage.seed, results, runs)
+        else:
+            run_transfer(stage.row, tier, stage.seed, root, results, runs)
+
+    paces = {} if minutes is None and not dry else _paces(standing(), tier, results, say)
+    if dry:
+        say(plan.as_text(standing(), paces))
+    else:
+        carry_out(standing, do, paces, left, say)
+    paths = [results / EXPERIMENT / f"{stage.name}.json" for stage in standing() if stage.done]
+    return [Record.load(path) for path in paths]
+
+
+def _stage(row: str, tier: Tier, seed: int, results: Path, runs: Path) -> plan.Stage:
+    name, recipe = record_name(row, tier, seed), finetuning(tier, method="plain", seed=seed)
+    kind, folder = budget.kind_of(recipe), look_folder(row, tier, seed, runs)
+    if row == "to-fer2013":
+        folder = look_folder("grey", tier, seed, runs)
+    elif row == "from-fer2013":
+        trained = table1.record_name("fer2013", tier, "Res18-scratch", seed)
+        kind, folder = f"{kind} on fer2013", runs / table1.EXPERIMENT / trained
+    return plan.Stage(
+        name, row, seed, kind, recipe.epochs,
+        done=(results / EXPERIMENT / f"{name}.json").exists(),
+        epochs_done=epochs_done(folder),
+    )  # fmt: skip
+
+
+def _paces(
+    stages: list[plan.Stage], tier: Tier, results: Path, say: Callable[[str], None]
+) -> dict[str, plan.Pace]:
+    """The pace on rendered faces, as recorded on this machine, or measured now."""
+    recipe = finetuning(tier, method="plain")
+    kind = budget.kind_of(recipe)
+    looks = (*LOOKS, "to-fer2013")
+    found = budget.recorded_paces(each for row in looks for each in recorded(results, tier, row))
+    if kind not in found and any(stage.kind == kind and not stage.done for stage in stages):
+        splits = synthfer_splits(tier)
+        found[kind] = pace = budget.measure(recipe, splits["train"], splits["val"])
+        say(f"{kind}: an epoch takes {pace.epoch:.1f} seconds here (measured).")
+    return found
+
+
+def refuse_unless_among(row: str, rows: Sequence[str]) -> None:
+    """Say which rows there are."""
+    if row not in rows:
+        raise ValueError(f"a row of the data card is one of {', '.join(rows)}, got {row!r}.")
 
 
 def recorded(results: Path, tier: Tier, what: str) -> tuple[Record, ...]:

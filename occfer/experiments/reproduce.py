@@ -123,23 +123,40 @@ def reproduce(
     if dry:
         say(plan.as_text(stages(job), paces))
         return recorded(job)
+    carry_out(functools.partial(stages, job), functools.partial(run, job, splits), paces, left, say)
+    return recorded(job)
+
+
+def carry_out(
+    standing: Callable[[], list[plan.Stage]],
+    do: Callable[[plan.Stage], None],
+    paces: plan.Paces,
+    left: Callable[[], float],
+    say: Callable[[str], None],
+) -> None:
+    """Do stage after stage in the time that is left, then say what is still to be done.
+
+    Args:
+        standing: every stage, in the order of value, as it stands now.
+        do: one stage to its end.
+        left: seconds; infinite where there is no limit.
+    """
     begun: set[str] = set()
-    while stage := plan.next_stage(stages(job), paces, left(), begun):
+    while stage := plan.next_stage(standing(), paces, left(), begun):
         begun.add(stage.name)
         took = plan.seconds(stage, paces)
         if took > left():
             say(f"{stage.name} is begun, but its {took / 60:.1f} minutes are more than are left.")
-        if not within(left(), functools.partial(run, job, splits, stage)):
+        if not within(left(), functools.partial(do, stage)):
             say(f"The time is up; {stage.name} is saved.")
             break
-    for stage in stages(job):
+    for stage in standing():
         if stage.why_not and not stage.done:
             say(f"{stage.name}: not run, {stage.why_not}")
         elif not stage.done:
             rest = plan.seconds(stage, paces) / 60
             about = f"about {rest:.1f} minutes" if stage.kind in paces else "some time"
             say(f"{stage.name}: {about} left to do; the same command goes on.")
-    return recorded(job)
 
 
 def stages(job: Job) -> list[plan.Stage]:

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from occfer import recipes
-from occfer.experiments import datacard
+from occfer.engine.records import Record
+from occfer.experiments import budget, datacard
 from occfer.recipes import NetworkRecipe
 
 
@@ -41,9 +43,13 @@ def test_grey_is_the_luminance(synthfer_test) -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A narrow network and the first of SynthFER's people, so that a row takes seconds."""
     monkeypatch.setitem(recipes.NETWORKS, "smoke", NetworkRecipe(width=8, stem="small", size=24))
-    budget = {"pretrain": dict(epochs=1), "finetune": dict(epochs=1, batch_size=64)}
-    monkeypatch.setitem(recipes.BUDGETS, "smoke", budget)
+    epochs = {"pretrain": dict(epochs=1), "finetune": dict(epochs=1, batch_size=64)}
+    monkeypatch.setitem(recipes.BUDGETS, "smoke", epochs)
+    monkeypatch.setattr(budget, "BATCHES", {"cpu": 1, "cuda": 1})
+    few = {split: faces[:96] for split, faces in datacard.synthfer_splits("smoke").items()}
+    monkeypatch.setattr(datacard, "synthfer_splits", lambda tier: few)
 
 
 def test_looks_are_recorded_once(small, tmp_path: Path) -> None:
@@ -76,3 +82,51 @@ def test_networks_cross_between_rendered_and_real_faces(
     assert there.values["data"]["test"]["name"] == "fer2013"
     assert there.values["data"]["train"]["name"] == "synthfer"
     assert there.metrics["count"] == 3589
+
+
+def test_a_plan_names_what_is_there_and_what_is_missing_and_runs_nothing(
+    small, tmp_path: Path
+) -> None:
+    run = dict(tier="smoke", results=tmp_path / "results", runs=tmp_path / "runs")
+    assert len(datacard.reproduce(rows=("lower",), **run)) == 1
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    said: list[str] = []
+    rows = ("lower", "grey", "from-fer2013")
+    (record,) = datacard.reproduce(rows=rows, seeds=2, dry=True, say=said.append, **run)
+    assert record.name == "synthfer-smoke-lower-seed0"
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    measured, table = said
+    assert measured.startswith("plain resnet18: an epoch takes ")
+    lines = [line.split() for line in table.splitlines()]
+    assert [(line[0] == "?", *line[2:]) for line in lines[1:-1]] == [
+        (row.startswith("from"), f"synthfer-smoke-{row}-seed{seed}:", standing)
+        for seed in (0, 1)
+        for row, standing in (
+            ("lower", "missing" if seed else "done"), ("grey", "missing"),
+            ("from-fer2013", "missing"),
+        )
+    ]  # fmt: skip
+
+
+def test_time_that_is_up_stops_a_look_and_the_next_call_goes_on(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = dict(epochs=12, batch_size=32, patience=12)
+    monkeypatch.setitem(recipes.BUDGETS["smoke"], "finetune", many)
+    said: list[str] = []
+
+    def call(folder: str, **more) -> list[Record]:
+        where = dict(results=tmp_path / folder / "results", runs=tmp_path / folder / "runs")
+        return datacard.reproduce(
+            rows=("upper",), tier="smoke", say=said.append, **where, **more
+        )  # fmt: skip
+
+    calls, found = 0, []
+    while not found:
+        # Longer and longer, so that a machine that has other work to do comes to the end too.
+        found = call("stopped", minutes=0.04 * 1.5**calls)
+        calls += 1
+    assert any(each.startswith("The time is up; synthfer-smoke-upper-seed0") for each in said)
+    assert any("left to do; the same command goes on" in each for each in said)
+    (once,) = call("once")
+    assert np.array_equal(found[0].predictions.probabilities, once.predictions.probabilities)
