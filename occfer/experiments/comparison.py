@@ -13,10 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from scipy.stats import norm, t
 
 from occfer.engine.conditions import Conditions
 from occfer.engine.evaluate import Predictions, mcnemar
+from occfer.engine.measurements import interval_of_mean
 from occfer.engine.records import Record
 
 LEVEL = 0.05
@@ -57,6 +59,7 @@ class Comparison:
         only_first, only_second: faces that one of them alone recognised, by seed.
         p_by_seed: McNemar's exact test of each seed.
         p_faces: the same question over all seeds together, for the faces at hand.
+        interval_faces: 95 % interval of the mean difference in points, by drawing test faces.
     """
 
     differences: Mapping[int, float]
@@ -64,6 +67,7 @@ class Comparison:
     only_second: Mapping[int, int]
     p_by_seed: Mapping[int, float]
     p_faces: float
+    interval_faces: tuple[float, float]
 
     @property
     def mean(self) -> float:
@@ -85,13 +89,25 @@ class Comparison:
         """Whether neither kind of chance explains the difference, as far as it can be asked."""
         return self.p_faces < LEVEL and (self.p_seeds is None or self.p_seeds < LEVEL)
 
+    @property
+    def verdict(self) -> str:
+        """``ahead`` or ``behind``; ``... on these faces`` where other seeds might say otherwise,
+        or cannot be asked since there is one; ``not told apart`` where other faces might."""
+        if self.p_faces >= LEVEL:
+            return "not told apart"
+        side = "ahead" if self.mean > 0 else "behind"
+        sure = self.p_seeds is not None and self.p_seeds < LEVEL
+        return side if sure else f"{side} on these faces"
+
     def sentence(self, first: str, second: str) -> str:
         """The whole comparison in words, for two rows by name."""
         if len(self.differences) == 1:
             (seed,) = self.differences
+            low, high = self.interval_faces
             chance = (
-                f"with one seed, {seed}; {self.only_first[seed]} faces are recognised by the first "
-                f"alone and {self.only_second[seed]} by the second alone (McNemar's exact "
+                f"with one seed, {seed} (95 % interval over faces {low:+.2f} to {high:+.2f}); "
+                f"{self.only_first[seed]} faces are recognised by the first alone and "
+                f"{self.only_second[seed]} by the second alone (McNemar's exact "
                 f"p = {self.p_faces:.2g})"
             )
         else:
@@ -105,6 +121,51 @@ class Comparison:
             "which chance alone could give"
         )  # fmt: skip
         return f"{first} scores {self.mean:+.2f} points against {second} {chance}, {verdict}."
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One measure of two rows, face by face, over the seeds that both have.
+
+    Args:
+        first, second: means over faces and seeds.
+        by_seed: mean over faces of the first minus the second.
+        interval_faces: 95 % interval of the mean difference, by drawing test faces.
+    """
+
+    first: float
+    second: float
+    by_seed: Mapping[int, float]
+    interval_faces: tuple[float, float]
+
+    @property
+    def mean(self) -> float:
+        return statistics.mean(self.by_seed.values())
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of the mean difference over seeds; None for one seed."""
+        return t_interval(list(self.by_seed.values()))
+
+    @property
+    def verdict(self) -> str:
+        """As of :class:`Comparison`, but ``higher`` or ``lower``."""
+        if _holds_zero(self.interval_faces):
+            return "not told apart"
+        side = "higher" if self.mean > 0 else "lower"
+        sure = self.interval is not None and not _holds_zero(self.interval)
+        return side if sure else f"{side} on these faces"
+
+    def __str__(self) -> str:
+        low, high = self.interval_faces
+        seeds = "by one seed"
+        if self.interval is not None:
+            start, end = self.interval
+            seeds = f"{start:+.3f} to {end:+.3f} over {len(self.by_seed)} seeds"
+        return (
+            f"{self.first:.3f} against {self.second:.3f}, a difference of {self.mean:+.3f} (95 % "
+            f"interval {low:+.3f} to {high:+.3f} over faces, {seeds})"
+        )
 
 
 def by_seed(records: Iterable[Record], condition: str | None = None) -> dict[int, Predictions]:
@@ -147,6 +208,58 @@ def compare(
         {seed: only for seed, (_, only, _) in tests.items()},
         {seed: p for seed, (_, _, p) in tests.items()},
         tests[seeds[0]][2] if len(seeds) == 1 else clustered_mcnemar(votes.sum(axis=0)),
+        interval_of_mean(100 * votes.mean(axis=0)),
+    )
+
+
+def as_markdown(
+    pairs: Mapping[str, tuple[str, str]], rows: Mapping[str, Mapping[int, Predictions]]
+) -> str:
+    """One line for each comparison, "not run" where the two rows share no seed.
+
+    Args:
+        pairs: by what is asked, two rows by name; the first is compared with the second.
+        rows: the predictions of every row, see :func:`by_seed`; one that is missing was not run.
+    """
+    lines = [
+        "| | rows | seeds | points | 95 % interval over seeds | over faces | verdict |",
+        "|---|---|--:|--:|--:|--:|---|",
+    ]
+    for asked, (first, second) in pairs.items():
+        found = compare(rows.get(first, {}), rows.get(second, {}))
+        head = f"| {asked} | {first} against {second} |"
+        if found is None:
+            lines.append(f"{head} | | | | not run |")
+            continue
+        seeds, faces = (
+            "–" if ends is None else f"{ends[0]:+.2f} to {ends[1]:+.2f}"
+            for ends in (found.interval, found.interval_faces)
+        )
+        count = len(found.differences)
+        lines.append(f"{head} {count} | {found.mean:+.2f} | {seeds} | {faces} | {found.verdict} |")
+    return "\n".join(lines)
+
+
+def difference(
+    first: Mapping[int, Float[np.ndarray, " faces"]],
+    second: Mapping[int, Float[np.ndarray, " faces"]],
+) -> Difference | None:
+    """A measure of every face, by seed, of two rows; None where they share no seed.
+
+    Faces for which the measure has no meaning (NaN) in either row are left out of both.
+    """
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
+        return None
+    ours, theirs = (np.stack([each[s] for s in seeds]).astype(float) for each in (first, second))
+    known = ~np.isnan(ours - theirs)
+    ours, theirs = np.where(known, ours, np.nan), np.where(known, theirs, np.nan)
+    some = known.any(axis=0)
+    return Difference(
+        float(np.nanmean(ours)),
+        float(np.nanmean(theirs)),
+        dict(zip(seeds, np.nanmean(ours - theirs, axis=1).tolist(), strict=True)),
+        interval_of_mean(np.nanmean((ours - theirs)[:, some], axis=0)),
     )
 
 
@@ -182,3 +295,7 @@ def t_test(values: list[float]) -> float | None:
     if error == 0:
         return 0.0 if mean else 1.0
     return float(2 * t.sf(abs(mean) / error, len(values) - 1))
+
+
+def _holds_zero(interval: tuple[float, float]) -> bool:
+    return interval[0] <= 0 <= interval[1]

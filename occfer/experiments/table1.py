@@ -14,7 +14,7 @@ import torch
 
 from occfer.data import FaceSet, load_faces
 from occfer.data.duplicates import drop_leaks
-from occfer.engine.evaluate import Predictions, evaluate, mcnemar
+from occfer.engine.evaluate import Predictions, evaluate
 from occfer.engine.finetune import Finetuned, finetune
 from occfer.engine.models import load_encoder, save_model
 from occfer.engine.pretrain import pretrain
@@ -262,31 +262,3 @@ def as_markdown(table: list[Line], data: str) -> str:
             f"| {line.row} | {quoted} | {line.result} | {len(runs)} | {epochs} | {minutes} |"
         )
     return "\n".join(head + body)
-
-
-def compare(better: Line, worse: Line) -> str:
-    """One honest sentence on two rows: the difference, and whether chance explains it.
-
-    Seeds that both rows have are compared face by face.
-    """
-    pairs = [
-        (a, b)
-        for a in better.records
-        for b in worse.records
-        if a.values["seed"] == b.values["seed"]
-    ]
-    if not pairs:
-        missing = [line.row for line in (better, worse) if not line.records]
-        verb = "was" if len(missing) == 1 else "were"
-        return f"{' and '.join(missing)} {verb} not run, so there is nothing to compare."
-    sentences = []
-    for a, b in pairs:
-        only_a, only_b, p = mcnemar(a.predictions, b.predictions)
-        difference = 100 * (a.metrics["accuracy"] - b.metrics["accuracy"])
-        verdict = "more than chance would give" if p < 0.05 else "which chance alone could give"
-        sentences.append(
-            f"Seed {a.values['seed']}: {better.row} scores {difference:+.2f} points against "
-            f"{worse.row}; {only_a} faces are recognised by the first alone and {only_b} by the "
-            f"second alone (McNemar's exact p = {p:.2g}), {verdict}."
-        )
-    return " ".join(sentences)

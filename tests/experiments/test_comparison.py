@@ -12,6 +12,7 @@ from occfer.engine.conditions import Conditions
 from occfer.engine.evaluate import Predictions, mcnemar
 from occfer.engine.records import Record
 from occfer.experiments.comparison import (
+    as_markdown,
     by_seed,
     clustered_mcnemar,
     compare,
@@ -140,12 +141,60 @@ def test_a_verdict_asks_seeds_and_faces() -> None:
     far = compare(seeds(0.9, 0.91, 0.92, faces=500), seeds(0.6, 0.61, 0.62, faces=500, base=9))
     assert far.beyond_chance
     assert "more than chance would give" in far.sentence("A", "B")
+    assert far.verdict == "ahead"
+    near = compare({1: recognised(np.arange(9) < 5)}, {1: recognised(np.arange(9) < 4)})
+    assert near.verdict == "not told apart"
     torn = compare(seeds(0.95, 0.5, 0.9, faces=500), seeds(0.5, 0.6, 0.7, faces=500, base=9))
+    assert torn.verdict == "ahead on these faces"
     assert torn.p_faces < 0.05 < torn.p_seeds
     assert not torn.beyond_chance
     assert "which chance alone could give" in torn.sentence("A", "B")
     assert "A scores +" in torn.sentence("A", "B")
     assert "over 3 seeds" in torn.sentence("A", "B")
+
+
+def test_the_interval_over_faces_is_that_of_a_mean_of_votes() -> None:
+    """Of 400 faces the first alone knows 90 and the second alone 50: the mean vote is 0.1, its
+    variance 0.35 − 0.1², and the interval of so many faces nearly the normal one."""
+    first, second = np.zeros(400, dtype=bool), np.zeros(400, dtype=bool)
+    first[:90] = second[90:140] = True
+    found = compare({0: recognised(first)}, {0: recognised(second)})
+    reach = 100 * stats.norm.ppf(0.975) * math.sqrt((0.35 - 0.01) / 400)
+    assert found.interval_faces == pytest.approx((10 - reach, 10 + reach), abs=0.4)
+    copied = compare(
+        dict.fromkeys(range(5), recognised(first)), dict.fromkeys(range(5), recognised(second))
+    )
+    assert copied.interval_faces == pytest.approx(found.interval_faces)
+
+
+def test_every_comparison_is_one_line_with_sign_size_interval_and_seeds() -> None:
+    high, low = seeds(0.9, 0.91, 0.92, faces=500), seeds(0.6, 0.61, 0.62, faces=500, base=9)
+    rows = {"high": high, "low": low, "one": {1: low[1]}, "like": high, "lone": {7: low[1]}}
+    pairs = {
+        "up": ("high", "low"),
+        "down": ("one", "high"),
+        "same": ("high", "like"),
+        "no seed": ("lone", "low"),
+        "no row": ("high", "none"),
+    }
+    up, down, same, *not_run = as_markdown(pairs, rows).splitlines()[2:]
+    found = compare(high, low)
+    low_end, high_end = found.interval
+    assert up.startswith(f"| up | high against low | 3 | +{found.mean:.2f} | {low_end:+.2f} to ")
+    assert f"to {high_end:+.2f} |" in up
+    assert up.endswith("| ahead |")
+    turned = compare(rows["one"], high)
+    start, end = turned.interval_faces
+    assert turned.mean < 0
+    assert down == (
+        f"| down | one against high | 1 | {turned.mean:.2f} | – | {start:+.2f} to {end:+.2f} "
+        "| behind on these faces |"
+    )
+    assert same == (
+        "| same | high against like | 3 | +0.00 | +0.00 to +0.00 | +0.00 to +0.00 "
+        "| not told apart |"
+    )
+    assert [line.endswith("| | | | not run |") for line in not_run] == [True, True]
 
 
 def test_different_faces_cannot_be_compared() -> None:

@@ -118,7 +118,6 @@ def test_the_papers_table_has_the_rows_we_can_run() -> None:
 def test_a_row_without_a_record_says_not_run(tmp_path: Path) -> None:
     lines = table1.lines(tmp_path, "fer2013", "paper")
     assert {line.result for line in lines} == {"not run"}
-    assert "were not run" in table1.compare(lines[0], lines[1])
     assert table1.as_markdown(lines, "fer2013").count("not run") == len(lines)
 
 
