@@ -21,9 +21,10 @@ from tqdm.auto import tqdm
 from occfer.data import FaceSet
 from occfer.data.landmarks import add_landmarks
 from occfer.emotions import EMOTIONS
-from occfer.engine.measurements import Measurements, interval_of_mean
+from occfer.engine.measurements import Measurements
 from occfer.engine.records import Record, make_record
 from occfer.experiments import budget, table1
+from occfer.experiments.comparison import Difference, difference
 from occfer.experiments.figure3 import COVER_SEED, MASK, covered_sets, masked
 from occfer.fgw import FGW
 from occfer.randomness import generator_for
@@ -280,15 +281,15 @@ def compare(
     second: str,
     condition: str,
     measure_name: str,
-) -> str:
-    """One honest sentence: by how much two methods differ in one measure, face by face."""
-    ours, theirs = (values_of(found[row], condition, measure_name) for row in (first, second))
-    if ours is None or theirs is None:
-        return f"{first} against {second}: not run."
-    low, high = interval_of_mean(ours - theirs)
-    verdict = "which chance alone could give" if low <= 0 <= high else "more than chance would give"
-    return (
-        f"{first} against {second}: {np.nanmean(ours):.3f} against {np.nanmean(theirs):.3f}, a "
-        f"difference of {np.nanmean(ours - theirs):+.3f} (95 % interval {low:+.3f} to {high:+.3f} "
-        f"over faces, {len(found[first])} and {len(found[second])} seeds), {verdict}."
+) -> Difference | None:
+    """By how much two methods differ in one measure, face by face; None where they share no seed
+    that has it."""
+    ours, theirs = (
+        {
+            record.values["seed"]: values[measure_name]
+            for record in found[row]
+            if measure_name in (values := record.predictions.values[condition])
+        }
+        for row in (first, second)
     )
+    return difference(ours, theirs)

@@ -12,6 +12,7 @@ from occfer import FGW, PlainClassifier, recipes
 from occfer.engine.measurements import Measurements
 from occfer.engine.records import Record
 from occfer.experiments import figure3, figure4, table1
+from occfer.experiments.comparison import Difference, difference
 from occfer.randomness import generator_for, seeded_modules
 from occfer.recipes import NetworkRecipe
 from occfer.saliency import PARTS, attention_map, occluder_ratio, part_masks
@@ -172,22 +173,65 @@ def test_methods_are_looked_into_once(
 
 
 def test_methods_are_compared_face_by_face_over_seeds(conditions) -> None:
-    """A difference of a tenth on every face is beyond chance, however much faces differ."""
+    """A tenth more on every face, with both seeds that both have, is beyond chance, however much
+    faces differ; seeds that do not agree are not, however many faces do."""
     faces = conditions["30"]
     spread = np.linspace(0.2, 0.8, len(faces))
     sway = np.resize([0.05, -0.05], len(faces))
 
-    def kept(*each: np.ndarray) -> tuple[Record, ...]:
+    def kept(**by_seed: np.ndarray) -> tuple[Record, ...]:
         return tuple(
-            Record({}, Measurements(faces.ids, faces.labels.numpy(), {"30": {"ratio": values}}))
-            for values in each
+            Record(
+                {"seed": int(seed[1:])},
+                Measurements(faces.ids, faces.labels.numpy(), {"30": {"ratio": values}}),
+            )
+            for seed, values in by_seed.items()
         )
 
-    found = {"high": kept(spread + 0.1 + sway, spread + 0.1 - sway), "low": kept(spread), "no": ()}
-    told = figure4.compare(found, "high", "low", "30", "ratio")
-    assert "0.600 against 0.500, a difference of +0.100" in told
-    assert "2 and 1 seeds), more than chance" in told
-    found["same"] = kept(spread + sway)
-    assert "which chance alone" in figure4.compare(found, "same", "low", "30", "ratio")
-    assert figure4.compare(found, "low", "no", "30", "ratio") == "low against no: not run."
+    found = {
+        "high": kept(s0=spread + 0.1 + sway, s1=spread + 0.1 - sway, s2=spread - 9),
+        "low": kept(s0=spread, s1=spread, s7=spread),
+        "torn": kept(s0=spread + 0.3, s1=spread + 0.001),
+        "one": kept(s1=spread + 0.1),
+        "like": kept(s0=spread + sway),
+        "no": (),
+    }
+
+    def told(first: str, second: str) -> Difference | None:
+        return figure4.compare(found, first, second, "30", "ratio")
+
+    high = told("high", "low")
+    assert (high.first, high.second) == pytest.approx((0.6, 0.5), abs=1e-3)
+    assert high.by_seed == pytest.approx({0: 0.1, 1: 0.1}, abs=1e-3)
+    assert high.verdict == "higher"
+    assert told("low", "high").verdict == "lower"
+    assert "over 2 seeds)" in str(high)
+    assert told("one", "low").verdict == "higher on these faces"
+    assert "over faces, by one seed)" in str(told("one", "low"))
+    torn = told("torn", "low")
+    assert torn.interval_faces[0] > 0 > torn.interval[0]
+    assert torn.verdict == "higher on these faces"
+    assert told("like", "low").verdict == "not told apart"
+    assert told("low", "no") is None
+    assert figure4.compare(found, "high", "low", "30", "other") is None
+
+
+def test_a_face_without_a_value_counts_for_neither() -> None:
+    """Of four faces one is missing here and another there: (1 − 2) and (4 − 3) are left."""
+    found = difference(
+        {0: np.array([1.0, np.nan, 9.0, 4.0])}, {0: np.array([2.0, 9.0, np.nan, 3.0])}
+    )
+    assert (found.first, found.second, found.mean) == (2.5, 2.5, 0.0)
+    assert found.interval_faces == (-1.0, 1.0)
+
+
+def test_values_are_averaged_over_the_seeds_that_have_them(conditions) -> None:
+    faces = conditions["30"]
+    found = {
+        "low": tuple(
+            Record({}, Measurements(faces.ids, faces.labels.numpy(), {"30": {"ratio": values}}))
+            for values in (np.zeros(len(faces)), np.full(len(faces), 0.5))
+        )
+    }
+    assert (figure4.values_of(found["low"], "30", "ratio") == 0.25).all()
     assert figure4.values_of(found["low"], "30", "other") is None
