@@ -355,11 +355,13 @@ plt.show()
 # %%
 train, validation = load_faces("synthfer", "train"), load_faces("synthfer", "val")
 network = recipes.finetuning().network
-epochs = {"smoke": 10, "laptop": 20, "paper": 40}[recipes.TIER]
+epochs, batch_size = {"smoke": (7, 16), "laptop": (20, 32), "paper": (40, 32)}[recipes.TIER]
 if recipes.TIER == "smoke":
     network = replace(network, width=8, size=32)
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    train = train[order[:448]]
+    train, validation = (
+        faces[torch.randperm(len(faces), generator=torch.Generator().manual_seed(0))[:320]]
+        for faces in (train, validation)
+    )
 device = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -387,7 +389,7 @@ def train_with(head, weight=0.5, seed=0):
     history = []
     for epoch in range(epochs):
         seen = torch.zeros(4)
-        for _, index in epoch_batches(len(train), 32, seed, epoch):
+        for _, index in epoch_batches(len(train), batch_size, seed, epoch):
             images = (train.images[index] / 255).to(device)
             targets = train.labels[index].to(device)
             output = model(images)
@@ -462,7 +464,7 @@ mean, std = seen.mean(dim=0), seen.std(dim=0) + 1e-6
 seen, unseen = ((x - mean) / std for x in (seen, unseen))
 
 
-def train_head(weight, steps=150):
+def train_head(weight, steps=100):
     with seeded_modules(0):
         head = SlicedHead(seen.shape[2])
     optimizer = torch.optim.Adam(head.parameters(), lr=3e-3, weight_decay=1e-3)
