@@ -814,7 +814,7 @@ display(Markdown(
 
 # %% [markdown]
 # A hundred million pictures are another matter, for which one machine is not enough; that is the subject
-# of a later part of the book.
+# of chapter 12.
 #
 # ## Exercises
 #
@@ -870,6 +870,16 @@ display(Markdown(
 #
 # Save one wall as JPEG with qualities from 5 to 95, align the faces of each, and draw the number of differing bits
 # against the quality. Where would you put the limit? What speaks against a larger one?
+# ````
+#
+# ````{solution} collect-distance
+# :class: dropdown
+#
+# `encoded(picture, "JPEG", quality=q)` for each quality, then `extract` on the folder and `perceptual_hashes` of what it
+# returns. The number of bits falls as the quality rises; at the worst qualities the detection moves as well, and the
+# number jumps. A limit has to lie above the copies one wants to catch and below the distances between different
+# people, of which the histogram above shows the smallest. The larger the limit, the more different faces in the same pose are
+# thrown out as copies.
 # ````
 
 # %% [markdown]

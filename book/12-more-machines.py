@@ -209,7 +209,7 @@ with tarfile.open(shards / "00001.tar") as tar:
 # writes its parts. So Ray's own memory stays small, however many pictures there are, and a
 # worker that is started again finds the parts that its predecessor finished.
 #
-# The worker is no other code than before. Its heart is the class `Extractor` of chapter 2, which
+# The worker is no other code than before. Its heart is the class `Extractor` behind chapter 2's `extract`. It
 # takes pictures and gives aligned faces; the local engine calls it in a loop, the other one in the
 # processes of a cluster. On a real cluster all that changes is the environment variable
 # `RAY_ADDRESS`, and a folder that all machines share. Without one, Ray starts on this machine.
