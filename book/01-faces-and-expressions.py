@@ -23,7 +23,8 @@
 # - why the problem is easy for somebody who knows the muscles and hard for somebody who sees pixels;
 # - which part of the face tells which expression, and so why it matters what is covered.
 #
-# The notebook takes some ten seconds on two cores; nothing is trained.
+# You need PyTorch; nothing is trained. The last cell prints how long this notebook took, and how much
+# memory.
 
 # %% tags=["colab", "remove-cell"]
 # Where occfer is missing, as on Colab, this installs it.
@@ -41,15 +42,18 @@ if importlib.util.find_spec("occfer") is None:
     )
 
 # %%
+import time
+
 import matplotlib.pyplot as plt
 import seaborn as sns
 import torch
 from IPython.display import Markdown, display
 
-from occfer import EMOTIONS, load_faces
+from occfer import EMOTIONS, load_faces, recipes
 from occfer.data.synthfer import action_names
 from occfer.plots import show_faces, style
 
+begun = time.perf_counter()
 style()
 train = load_faces("synthfer", split="train")
 test = load_faces("synthfer", split="test")
@@ -88,8 +92,9 @@ plt.show()
 #
 # The Facial Action Coding System of Ekman and Friesen describes a face without naming any emotion, by
 # *action units*: movements that one can see, each made by a muscle or two. An expression is then a
-# combination of a few units. The table gives the prototypes that SynthFER draws from, after EMFACS and the
-# frequencies that {cite:t}`du2014compound` counted.
+# combination of a few units. The table gives the prototypes that SynthFER draws from, after EMFACS (the
+# short form of the system, which keeps only what speaks of emotions) and the frequencies that
+# {cite:t}`du2014compound` counted.
 #
 # | expression | action units | muscles | what one sees |
 # |---|---|---|---|
@@ -236,8 +241,25 @@ plt.show()
 # a tenth. At which intensity would you, looking at the pictures, begin to be sure?
 # ```
 #
+# ```{solution} ex-intensity
+# :class: dropdown
+# Put each face into a bin with `bins = (10 * test.extras["intensity"]).long()` and take the mean of what
+# is right over the faces of each bin. Leave the neutral faces out, for they have no intensity to speak
+# of. Movements that are scaled to a third lie nearer to those of a neutral face, and so the rule often
+# says "neutral" there.
+# ```
+#
 # ## What to read next
 #
 # {cite:t}`du2014compound` count which action units people really use, for 21 expressions instead of six;
 # {cite:t}`barrett2019expressions` review how far a face can tell a feeling at all. The
-# [data card](synthfer) has the measurements on SynthFER. Chapter 3 puts things over faces.
+# [data card](synthfer) has the measurements on SynthFER. The next chapter collects faces of one's own, and
+# chapter 3 puts things over them.
+
+# %% tags=["nbval-ignore-output"]
+from occfer.engine.records import peak_memory
+
+display(Markdown(
+    f"*This notebook took {time.perf_counter() - begun:.0f} seconds and at most "
+    f"{peak_memory() / 2**30:.1f} GiB of memory at the {recipes.TIER} tier.*"
+))
