@@ -361,7 +361,7 @@ for name, methods in (("attention", WATCHED), ("Grad-CAM", tuple(found))):
 PAIRS = {
     "Attention": ("OCL+Res18+FGW+LGDS", "OCL+Res18+FGW+LGDS-unattended", ("Grad-CAM",)),
     "LGDS": ("OCL+Res18+FGW+LGDS", "OCL+Res18+FGW", ("Grad-CAM", "attention")),
-    "The regions": ("OCL+Res18+FGW+LGDS", "OCL+Res18", ("Grad-CAM",)),
+    "Cutting into regions": ("OCL+Res18+FGW+LGDS", "OCL+Res18", ("Grad-CAM",)),
     "OCL": ("OCL+Res18", "Res18-scratch", ("Grad-CAM",)),
 }
 COVER = {"30": "a block over three tenths of the face", figure3.MASK: "a surgical mask"}
@@ -436,8 +436,9 @@ caption = f"**Areas under the curves, SynthFER, {TIER} tier**: small is good for
 display(Markdown(f"{caption}\n\n{head}\n" + "\n".join(lines)))
 
 # %% [markdown]
-# Where a Gaussian in the middle does better than Grad-CAM, the network needs the middle of the picture more
-# than what its map marks. It is the usual fate of maps on faces that are all aligned, and a reason to put
+# Look at the lines *chance* and *middle* first. Where Grad-CAM hardly differs from chance, the map has found
+# nothing that the network needs. Where a Gaussian in the middle does better than Grad-CAM, the network needs
+# the middle of the picture more than what its map marks. It is the usual fate of maps on faces that are all aligned, and a reason to put
 # this control beside every such number.
 
 # %% mystnb={"image": {"alt": "From the records where they exist: for every expression the share of the whole method's saliency on brows, eyes, nose, mouth and the rest, or a note that it was not run."}}
@@ -457,8 +458,8 @@ for axis, name in zip(axes, ("attention", "Grad-CAM"), strict=True):
         axis.barh([*EMOTIONS, "blind"], widths, left=left, color=colour, edgecolor="white", label=part)
         left += widths
     axis.set(xlabel="share of the saliency", xlim=(0, 1))
-    axis.invert_yaxis()
 if records:
+    axes[0].invert_yaxis()  # both share it; the first expression comes on top
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 plt.show()
 
