@@ -27,7 +27,7 @@ WEIGHTS, WORDS, CARD = "model.safetensors", "config.json", "README.md"
 OLD_WORDS = "model.json"
 """The words of folders that hold a recipe and a SHA-256 only."""
 MAX_WORDS, MAX_SIZE = 2**20, 4096
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 class Pretrained(nn.Module):

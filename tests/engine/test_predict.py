@@ -140,11 +140,12 @@ def test_what_was_cut_out_is_what_was_asked(model, photograph) -> None:
 
 
 def test_several_faces_are_one_row_each(model, photograph) -> None:
-    found = predict(model, np.concatenate([photograph, photograph[:, ::-1]], axis=1))
+    both = np.concatenate([photograph, photograph[:, ::-1]], axis=1)
+    found = predict(model, both)
     assert len(found.probabilities) == len(found.faces.boxes) == 2
     eyes = sorted(found.faces.landmarks[:, :2, 0].mean(axis=1).tolist())
     np.testing.assert_allclose(eyes, [145, 599 - 145], atol=8)
-    largest = predict(model, photograph, choice=Choice(every=False))
+    largest = predict(model, both, choice=Choice(every=False))
     assert len(largest.probabilities) == 1
 
 
@@ -168,7 +169,7 @@ def test_a_picture_without_a_face_is_one_sentence(model, pixels, tmp_path) -> No
         predict(model, pixels, aligned=False)
 
 
-def test_a_folder_gives_what_it_has(model, photograph, tmp_path) -> None:
+def test_a_folder_gives_what_it_has(model, photograph, tmp_path, monkeypatch) -> None:
     (tmp_path / "deep").mkdir()
     Image.fromarray(photograph).save(tmp_path / "deep" / "b.png")
     Image.fromarray(photograph).save(tmp_path / "a.png")
@@ -180,6 +181,14 @@ def test_a_folder_gives_what_it_has(model, photograph, tmp_path) -> None:
     assert torch.equal(found.probabilities[0], found.probabilities[1])
     rejected = dict(found.faces.rejected)
     assert set(rejected) == {str(tmp_path / "coat.png"), str(tmp_path / "broken.jpg")}
+    assert found.faces.scores.min() > 0.9
+    # Searched and asked one by one, as a folder of many is part by part.
+    monkeypatch.setattr("occfer.engine.predict.PART", 1)
+    one_by_one = predict(model, tmp_path)
+    torch.testing.assert_close(one_by_one.probabilities, found.probabilities)
+    torch.testing.assert_close(one_by_one.attention, found.attention)
+    assert one_by_one.faces.names == found.faces.names
+    assert sorted(one_by_one.faces.rejected) == sorted(found.faces.rejected)
 
 
 def test_aligned_faces_of_a_folder_are_one_batch(model, pictures, tmp_path) -> None:
