@@ -207,14 +207,7 @@ def under(
 
 def comparison(pair: Mapping[str, Any]) -> Comparison:
     """Of one of the recorded pairs, on the occluded faces."""
-    return Comparison(
-        **{
-            name: {int(seed): each for seed, each in value.items()}
-            if isinstance(value, dict)
-            else value
-            for name, value in pair["occluded"].items()
-        }
-    )
+    return Comparison(**{name: _from_json(value) for name, value in pair["occluded"].items()})
 
 
 def fall_sentence(pair: Mapping[str, Any], against: str = "matched") -> str:
@@ -248,6 +241,13 @@ def as_markdown(record: Record, labels: str) -> str:
             f"| {_mean(seeds, 'others', 'accuracy'):.2f} | {falls} | {balanced:.2f} |"
         )
     return "\n".join(head + body)
+
+
+def _from_json(value: Any) -> Any:
+    """Seeds are numbers again, and an interval's ends a tuple."""
+    if isinstance(value, dict):
+        return {int(seed): each for seed, each in value.items()}
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _mean(seeds: list[Mapping[str, Any]], part: str, metric: str) -> float:
