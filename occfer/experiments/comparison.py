@@ -59,7 +59,8 @@ class Comparison:
         only_first, only_second: faces that one of them alone recognised, by seed.
         p_by_seed: McNemar's exact test of each seed.
         p_faces: the same question over all seeds together, for the faces at hand.
-        interval_faces: 95 % interval of the mean difference in points, by drawing test faces.
+        interval_faces: 95 % interval of the mean difference in points, by drawing test faces;
+            None where a record does not keep it.
     """
 
     differences: Mapping[int, float]
@@ -67,7 +68,7 @@ class Comparison:
     only_second: Mapping[int, int]
     p_by_seed: Mapping[int, float]
     p_faces: float
-    interval_faces: tuple[float, float]
+    interval_faces: tuple[float, float] | None = None
 
     @property
     def mean(self) -> float:
@@ -103,11 +104,13 @@ class Comparison:
         """The whole comparison in words, for two rows by name."""
         if len(self.differences) == 1:
             (seed,) = self.differences
-            low, high = self.interval_faces
+            among = ""
+            if self.interval_faces is not None:
+                low, high = self.interval_faces
+                among = f" (95 % interval over faces {low:+.2f} to {high:+.2f})"
             chance = (
-                f"with one seed, {seed} (95 % interval over faces {low:+.2f} to {high:+.2f}); "
-                f"{self.only_first[seed]} faces are recognised by the first alone and "
-                f"{self.only_second[seed]} by the second alone (McNemar's exact "
+                f"with one seed, {seed}{among}; {self.only_first[seed]} faces are recognised by "
+                f"the first alone and {self.only_second[seed]} by the second alone (McNemar's exact "
                 f"p = {self.p_faces:.2g})"
             )
         else:

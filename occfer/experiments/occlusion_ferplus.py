@@ -193,12 +193,13 @@ def under(
         if not shared:
             continue
         ahead = np.mean([correct[first][s] - correct[second][s] for s in shared], axis=0)
-        occluded = compare(among["occluded"][first], among["occluded"][second])
+        occluded = asdict(compare(among["occluded"][first], among["occluded"][second]))
+        del occluded["interval_faces"]  # what is asked here is the fall, which has its own below
         pairs.append(
             {
                 "first": first,
                 "second": second,
-                "occluded": asdict(occluded),
+                "occluded": occluded,
                 "fall": fall(ahead, sides, drawn),
             }
         )
