@@ -110,8 +110,8 @@ class Comparison:
                 among = f" (95 % interval over faces {low:+.2f} to {high:+.2f})"
             chance = (
                 f"with one seed, {seed}{among}; {self.only_first[seed]} faces are recognised by "
-                f"the first alone and {self.only_second[seed]} by the second alone (McNemar's exact "
-                f"p = {self.p_faces:.2g})"
+                f"the first alone and {self.only_second[seed]} by the second alone "
+                f"(McNemar's exact p = {self.p_faces:.2g})"
             )
         else:
             low, high = self.interval
