@@ -193,13 +193,12 @@ def under(
         if not shared:
             continue
         ahead = np.mean([correct[first][s] - correct[second][s] for s in shared], axis=0)
-        occluded = asdict(compare(among["occluded"][first], among["occluded"][second]))
-        del occluded["interval_faces"]  # what is asked here is the fall, which has its own below
+        occluded = compare(among["occluded"][first], among["occluded"][second])
         pairs.append(
             {
                 "first": first,
                 "second": second,
-                "occluded": occluded,
+                "occluded": asdict(occluded),
                 "fall": fall(ahead, sides, drawn),
             }
         )
