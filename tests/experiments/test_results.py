@@ -21,9 +21,10 @@ from occfer.recipes import (
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
 # No runs of a network: what MTCNN saw (tests/tools/test_synthfer_quality.py checks that record),
-# what becomes of pictures on their way (tests/data), duplicates (test_duplicates.py), costs, and
-# what was found of runs that were killed (tests/tools/test_kills.py).
-OTHERS = {"collecting", "duplicates", "kills", "scale"}
+# what becomes of pictures on their way (tests/data), duplicates (test_duplicates.py), costs, what
+# was found of runs that were killed (tests/tools/test_kills.py), and what stored predictions say of
+# really occluded faces (test_occlusion_ferplus.py).
+OTHERS = {"collecting", "duplicates", "kills", "scale", "occlusion-ferplus"}
 PATHS = sorted(
     path
     for path in set(RESULTS.glob("*/*.json")) - {RESULTS / "synthfer" / "mtcnn.json"}
