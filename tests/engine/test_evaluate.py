@@ -253,3 +253,21 @@ def test_no_faces_give_no_score(toy_faces) -> None:
     assert found.probabilities.shape == (0, 7)
     with pytest.raises(ValueError, match="scoring needs faces with a label each, but of 0 faces"):
         found.metrics()
+
+
+def test_what_was_said_of_some_faces_can_be_scored_against_other_labels() -> None:
+    """Of two classes that half precision made equal, the one that was said stays."""
+    tied = np.full((4, 7), 0.1, np.float32)
+    tied[:, [2, 5]] = 0.25
+    found = Predictions.with_labels(
+        tuple("abcd"), np.array([5, 2, 5, 5]), tied, np.array([5, 5, 5, 2])
+    )
+    chosen = np.array([True, True, False, True])
+    some = found.among(chosen)
+    assert (some.ids, some.labels.tolist()) == (("a", "b", "d"), [5, 5, 2])
+    assert some.targets.tolist() == [5, 2, 5]
+    assert some.accuracy == pytest.approx(1 / 3)
+    other = found.among(chosen, np.array([-1, 5, 5, 2]))
+    assert other.targets.tolist() == [-1, 5, 2]
+    assert other.among(other.targets >= 0).accuracy == 1
+    assert found.among(np.zeros(4, bool)).probabilities.shape == (0, 7)

@@ -137,3 +137,26 @@ def test_methods_are_compared_seed_by_seed_under_one_condition() -> None:
     )
     for pair, condition in ((("first", "second"), "0"), (("first", "third"), "30")):
         assert figure3.compare(*pair, found, condition).endswith("not run.")
+
+
+def test_a_block_that_costs_so_many_points_is_read_off_the_mean_curve() -> None:
+    """One seed loses a face of twenty at every step, the other three: ten points in the mean."""
+    ids, targets = tuple("abcdefghijklmnopqrst"), np.zeros(20, np.int64)
+
+    def record(loses: int) -> Record:
+        said = {
+            str(ratio): np.eye(7, dtype=np.float32)[(np.arange(20) < loses * step).astype(int)]
+            for step, ratio in enumerate(figure3.RATIOS)
+        }
+        # Row 0 of the identity is the true class, row 1 another one.
+        return Record(
+            {}, Conditions({r: Predictions(ids, targets, each) for r, each in said.items()})
+        )
+
+    curve = figure3.Curve("row", (record(1), record(3)))
+    assert curve.accuracies.mean(axis=0).tolist() == [100, 90, 80, 70, 60, 50, 40]
+    assert curve.share_lost_at(0) == 0
+    assert curve.share_lost_at(10) == pytest.approx(5)
+    assert curve.share_lost_at(37) == pytest.approx(18.5)
+    assert curve.share_lost_at(60) == pytest.approx(30)
+    assert curve.share_lost_at(60.1) is None
