@@ -120,7 +120,7 @@ def test_methods_are_compared_seed_by_seed_under_one_condition() -> None:
 
     def curve(row: str, **by_seed: Predictions) -> figure3.Curve:
         records = [
-            Record({"seed": int(seed[1:])}, Conditions({"30": each}))
+            Record({"seed": int(seed[1:])}, Conditions({"20": knows(*range(12)), "30": each}))
             for seed, each in by_seed.items()
         ]
         return figure3.Curve(row, tuple(records))
@@ -135,8 +135,21 @@ def test_methods_are_compared_seed_by_seed_under_one_condition() -> None:
         "first against second: seed 0: +75.00 points, 10 faces by the first alone and 1 by the "
         f"second alone (McNemar's exact p = {p:.2g}), more than chance would give."
     )
-    for pair, condition in ((("first", "second"), "0"), (("first", "third"), "30")):
-        assert figure3.compare(*pair, found, condition).endswith("not run.")
+    for pair, condition in (
+        (("first", "second"), "0"), (("first", "third"), "30"), (("third", "first"), "30"),
+    ):  # fmt: skip
+        told = figure3.compare(*pair, found, condition)
+        assert told == f"{pair[0]} against {pair[1]}: not run."
+
+    # Three faces against none could be luck one time in four; both seeds are told.
+    found["third"] = curve("third", s0=knows(*range(3)), s1=knows(*range(9)))
+    found["none"] = curve("none", s0=knows(), s1=knows())
+    assert figure3.compare("third", "none", found, "30") == (
+        "third against none: seed 0: +25.00 points, 3 faces by the first alone and 0 by the second "
+        "alone (McNemar's exact p = 0.25), which chance alone could give; seed 1: +75.00 points, 9 "
+        "faces by the first alone and 0 by the second alone (McNemar's exact p = 0.0039), more "
+        "than chance would give."
+    )
 
 
 def test_a_block_that_costs_so_many_points_is_read_off_the_mean_curve() -> None:
