@@ -204,7 +204,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(place) -> None:
         (("pretrain", "--data", "faces", "--recipe.temperature", "0"), "temperature must be"),
         (("pretrain", "--data", "faces", "--recipe.views.flip", "2"), "flip is a probability"),
         (("pretrain", "--data", "faces", "--out", "ocl"), "ocl holds a run of another recipe"),
-        (("reproduce", "datacard", "--shrink", "True"), "keep all their epochs, but --shrink would cut"),
+        (("reproduce", "datacard", "--shrink", "True"), "all their epochs, but --shrink would cut"),
         (("reproduce", "datacard", "--rows", "left"), "one of whole, upper, lower, grey, to-"),
     ],
 )
