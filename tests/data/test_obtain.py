@@ -14,6 +14,7 @@ from occfer.cli import main
 from occfer.data import fer2013, load_faces, obtain
 from occfer.data.archives import BadArchive
 from occfer.emotions import EMOTIONS
+from tests.data.kaggle import serve
 
 FEW = {"train": 3, "val": 2, "test": 2}
 FOLDERS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -87,6 +88,79 @@ def test_kagglehub_s_own_cache_is_used(pictures, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(obtain, "KAGGLE", "msambare/fer2013/versions/1")
     folder = obtain.get_fer2013(tmp_path / "data")
     assert obtain.verify(folder) == {split: 7 * few for split, few in FEW.items()}
+
+
+@pytest.fixture
+def ask(pictures, tmp_path, monkeypatch):
+    """``ask(kaggle)``: ``occfer get fer2013`` by the real kagglehub, from a Kaggle of our own."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "home"))
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "hub"))
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_KERNEL_RUN_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(kaggle) -> Path:
+        for name, value in kaggle.environment.items():
+            monkeypatch.setenv(name, value)
+        main(["get", "fer2013", "--root", str(tmp_path / "data")])
+        return tmp_path / "data" / "fer2013"
+
+    return run
+
+
+@pytest.fixture
+def archive(pictures, tmp_path) -> bytes:
+    return pack(pictures, tmp_path / "archive.zip").read_bytes()
+
+
+def test_kagglehub_downloads_what_is_read(pictures, archive, ask) -> None:
+    with serve(archive) as kaggle:
+        folder = ask(kaggle)
+        asked = ["GetDataset msambare/fer2013", "DownloadDataset msambare/fer2013", "store from 0"]
+        assert kaggle.asked == asked
+        assert ask(kaggle) == folder  # it is there: nobody is asked again
+        assert kaggle.asked == asked
+    names = {path.relative_to(folder) for path in folder.rglob("*.jpg")}
+    assert len(names) == 7 * sum(FEW.values())
+    assert all((folder / name).read_bytes() == (pictures / name).read_bytes() for name in names)
+
+
+def test_a_download_that_breaks_off_goes_on_from_there(pictures, ask, tmp_path) -> None:
+    """kagglehub writes by the MiB; what has been written is not asked for again."""
+    mebibyte = 2**20
+    large = pack(pictures, tmp_path / "large.zip")
+    with zipfile.ZipFile(large, "a") as file:
+        file.writestr("notes.txt", bytes(2 * mebibyte))
+    with serve(large.read_bytes(), cut=mebibyte + 5000) as kaggle:
+        with pytest.raises(SystemExit, match="Kaggle did not give msambare/fer2013"):
+            ask(kaggle)
+        assert left(tmp_path / "data") == []
+        folder = ask(kaggle)
+        assert kaggle.asked[-1] == f"store from {mebibyte}"
+    assert obtain.verify(folder) == {split: 7 * few for split, few in FEW.items()}
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ({"refuse": 403}, "403"),
+        ({"refuse": 404}, "404"),
+        ({"refuse": 429}, "429"),
+        ({"refuse": 503}, "503"),
+        ({"checksum": b"another content."}, "checksum"),
+        ({"content": b"<html>" * 500}, "Unsupported archive type"),
+    ],
+)
+def test_what_kaggle_does_not_give_is_said_in_one_sentence(
+    broken, said, archive, ask, tmp_path
+) -> None:
+    with (
+        serve(**{"content": archive, **broken}) as kaggle,
+        pytest.raises(SystemExit, match=rf"Kaggle did not give .*{said}.*--archive") as told,
+    ):
+        ask(kaggle)
+    assert "\n" not in str(told.value)
+    assert left(tmp_path / "data") == []
 
 
 def test_what_is_incomplete_or_unsafe_leaves_nothing(pictures, tmp_path) -> None:
