@@ -63,6 +63,13 @@ def test_overlaps_are_averaged_and_the_rest_is_untouched() -> None:
     assert fused[35:, 35:].max() == 0
 
 
+def test_pixels_that_no_region_sees_are_0() -> None:
+    """Four corners of 40 % leave a cross between them."""
+    fused = bring_back(torch.full((1, 4, 2, 2), 0.4), 50, 50, corner=0.4)[0]
+    outside = (torch.arange(50) - 24.5).abs() > 5
+    torch.testing.assert_close(fused, 0.4 * torch.outer(outside, outside).float())
+
+
 def test_ramps_come_back_as_ramps() -> None:
     """A linear picture, cut and laid back, is the picture where no region's border is near.
 
@@ -83,7 +90,7 @@ def test_attention_map_is_the_networks_own_brought_back(pictures) -> None:
     assert not torch.allclose(found, bring_back(model(images).attention, 56, 56))
 
 
-def by_hooks(model, stage, images, classes):
+def by_hooks(model, stage, images, classes, **cut):
     """Grad-CAM one face after the other, straight from its paper."""
     found = []
     for image, label in zip(images, classes.tolist(), strict=True):
@@ -94,15 +101,17 @@ def by_hooks(model, stage, images, classes):
         (gradient,) = torch.autograd.grad(logit, seen[0])
         weights = gradient.mean(dim=(2, 3), keepdim=True)
         cam = (weights * seen[0]).sum(dim=1).relu().detach()
-        found.append(bring_back(cam[None], *image.shape[1:])[0])
+        found.append(bring_back(cam[None], *image.shape[1:], **cut)[0])
     return torch.stack(found)
 
 
-@pytest.mark.parametrize("build", [fgw, plain])
-def test_grad_cam_against_hooks(build, pictures) -> None:
-    model, images, classes = build(), pictures(3, 3, 56, 56), torch.tensor([2, 0, 6])
+@pytest.mark.parametrize(
+    ("build", "cut"), [(fgw, {}), (fgw, dict(corner=0.6, share="area")), (plain, {})]
+)
+def test_grad_cam_against_hooks(build, cut, pictures) -> None:
+    model, images, classes = build(**cut), pictures(3, 3, 56, 56), torch.tensor([2, 0, 6])
     stage = (model.backbone if build is fgw else model.encoder.backbone).stages[-1]
-    expected = by_hooks(model, stage, images, classes)
+    expected = by_hooks(model, stage, images, classes, **cut)
     torch.testing.assert_close(grad_cam(model, images, classes), expected)
     assert expected.max() > 0
     predicted = model(images).logits.argmax(dim=1)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from scipy import stats
+from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from occfer.saliency import (
@@ -93,8 +94,47 @@ def test_equal_saliency_goes_in_random_order(planted) -> None:
     curves = deletion(Left(), images, constant, torch.tensor([1, 1]), chance(), steps=4)
     assert not torch.equal(curves[0], curves[1])
     assert (curves.diff(dim=1) < 0).all()
+    # What it says is how bright the square is: 1 at first, and in the end 4 %, as all of the face.
+    torch.testing.assert_close(curves[:, [0, -1]], torch.tensor([[1, 0.04]] * 2))
     again = deletion(Left(), images, constant, torch.tensor([1, 1]), chance(), steps=4)
     assert torch.equal(curves, again)
+
+
+class Witness(nn.Module):
+    """Keeps what it is shown, and says the same of everything."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown: list[torch.Tensor] = []
+
+    def forward(self, images: torch.Tensor) -> Said:
+        assert not self.training
+        self.shown.append(images)
+        return Said(torch.zeros(len(images), 7))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_what_the_network_is_shown_from_the_first_picture_to_the_last(pictures, training) -> None:
+    """Each face loses its pixels to its own mean colour, or gets them back into its own blur."""
+    images, saliency = pictures(2, 3, 40, 40), pictures(2, 40, 40, seed=1)
+    shown = {}
+    for measure in (deletion, insertion):
+        witness = Witness().train(training)
+        measure(witness, images, saliency, torch.tensor([1, 2]), chance(), steps=4)
+        assert witness.training == training
+        shown[measure] = torch.stack(witness.shown)
+    # Every picture is made of the first and the last; a quarter of the pixels changes at a time.
+    for pixels in shown.values():
+        new = (pixels == pixels[-1]).all(dim=2)
+        assert new.float().mean(dim=(2, 3)).tolist() == [[n / 4] * 2 for n in range(5)]
+        assert torch.equal(pixels, torch.where(new[:, :, None], pixels[-1], pixels[0]))
+    assert torch.equal(shown[deletion][0], images)
+    assert torch.equal(shown[insertion][-1], images)
+    for face, empty, blurred in zip(images, shown[deletion][-1], shown[insertion][0], strict=True):
+        for channel, colour, soft in zip(face, empty, blurred, strict=True):
+            torch.testing.assert_close(colour, channel.mean().expand(40, 40))
+            expected = gaussian_filter(channel.numpy(), sigma=4, truncate=2, mode="mirror")
+            torch.testing.assert_close(soft, torch.from_numpy(expected), atol=1e-5, rtol=0)
 
 
 def test_area_is_the_mean_height() -> None:
@@ -107,6 +147,10 @@ def test_controls() -> None:
     middle = centred_map(like)
     torch.testing.assert_close(middle, middle.flip(1, 2))
     assert middle[0, 10, 15] > middle[0, 10, 20] > middle[0, 0, 20] > middle[0, 0, 0] > 0
+    # The logarithm of a Gaussian is a parabola whose curvature is 1 / σ², here of 5 and 7.5 pixels.
+    for dim, sigma in ((0, 5), (1, 7.5)):
+        bend = middle[0].double().log().diff(n=2, dim=dim)
+        torch.testing.assert_close(bend, torch.full_like(bend, -1 / sigma**2), atol=1e-5, rtol=0)
     drawn = random_map(like, chance())
     assert drawn.shape == like.shape
     assert torch.equal(drawn, random_map(like, chance()))
@@ -125,6 +169,24 @@ def test_every_pixel_belongs_to_one_part() -> None:
     assert torch.equal(masks[0, 3, :-8, :-8], masks[1, 3, 8:, 8:])
 
 
+def test_the_boxes_of_a_face_whose_eyes_are_100_pixels_apart() -> None:
+    """Two brows of 90 x 35 and eyes of 70 x 40; a nose of 60 x 85 of which the eyes keep twice
+    15 x 20; a mouth of 130 x 70 of which the nose keeps 60 x 10."""
+    face = torch.tensor([[100.0, 100], [200, 100], [150, 160], [110, 210], [190, 210]])
+    *parts, rest = part_masks(face[None], 300, 300)[0].sum(dim=(1, 2)).tolist()
+    assert parts == [6300, 5600, 5100 - 600, 9100 - 600]
+    assert rest == 300 * 300 - sum(parts)
+
+
+def test_a_mirrored_face_has_mirrored_parts() -> None:
+    """Of a head that is tilted, so that left and right differ."""
+    tilt = torch.tensor([[0.3, 4.1], [0.3, -3.2], [1.3, 0.2], [0.4, 3.3], [0.2, -2.4]])
+    face = LANDMARKS + tilt
+    mirrored = torch.stack([111 - face[:, 0], face[:, 1]], dim=1)[[1, 0, 2, 4, 3]]
+    one, other = part_masks(torch.stack([face, mirrored]), 112, 112)
+    assert torch.equal(one, other.flip(-1))
+
+
 def test_shares_sum_to_one_and_find_a_planted_part() -> None:
     masks = part_masks(LANDMARKS[None], 112, 112)
     constant = part_shares(torch.full((1, 112, 112), 0.2), masks)
@@ -133,6 +195,7 @@ def test_shares_sum_to_one_and_find_a_planted_part() -> None:
     for part in range(5):
         found = part_shares(masks[:, part].float(), masks)[0]
         assert found.tolist() == [float(part == other) for other in range(5)]
+    assert part_shares(torch.zeros(1, 112, 112), masks).isnan().all()
 
 
 def test_rank_correlation_against_scipy() -> None:

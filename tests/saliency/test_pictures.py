@@ -47,7 +47,8 @@ def test_a_ramp_stays_the_ramp_of_the_place_it_comes_from() -> None:
 
 
 def test_attention_on_a_photograph_is_that_of_the_face() -> None:
-    model, photograph = FGW(**SMALL).eval(), np.ascontiguousarray(astronaut()[:300, 80:380])
+    model = FGW(corner=0.6, share="area", **SMALL).eval()
+    photograph = np.ascontiguousarray(astronaut()[:300, 80:380])
     found = predict(model, photograph)
     laid = on_pictures(model, found, 300, 300)
     assert laid.shape == (1, 300, 300)

@@ -10,11 +10,14 @@ from occfer.saliency import cascade
 SMALL = dict(width=8, stem="small", size=24)
 
 
-def pair(kind, **options):
+def pair(kind, images, **options):
+    """Two networks that differ in their weights and in the statistics of what they have seen."""
     built = []
     for seed in (0, 1):
         with seeded_modules(seed):
-            built.append(kind(**SMALL, **options).eval())
+            built.append(kind(**SMALL, **options).train())
+        built[-1](images + seed)
+        built[-1].eval()
     return built
 
 
@@ -27,7 +30,8 @@ def pair(kind, **options):
     ],
 )
 def test_each_step_forgets_one_layer_more(kind, options, top, pictures) -> None:
-    trained, untrained = pair(kind, **options)
+    images = pictures(2, 3, 24, 24)
+    trained, untrained = pair(kind, images, **options)
     before = {name: value.clone() for name, value in trained.state_dict().items()}
     other = untrained.state_dict()
     differing, names = [], []
@@ -39,6 +43,5 @@ def test_each_step_forgets_one_layer_more(kind, options, top, pictures) -> None:
         differing.append(len(state) - len(kept))
     assert names == [*top, "stage 4", "stage 3", "stage 2", "stage 1"]
     assert differing == sorted(set(differing))
-    images = pictures(2, 3, 24, 24)
     assert torch.equal(model(images).logits, untrained(images).logits)
     assert all(torch.equal(before[name], value) for name, value in trained.state_dict().items())
