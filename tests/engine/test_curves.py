@@ -14,13 +14,15 @@ from occfer.engine.pretrain import pretrain
 
 
 def shown_by_tensorboard(folder) -> dict[str, dict[int, float]]:
-    """Name → epoch → value, as TensorBoard itself reads it."""
+    """Name → epoch → value, as TensorBoard itself reads it; no epoch has two."""
     events = EventAccumulator(str(folder / EVENTS))
     events.Reload()
-    return {
-        name: {event.step: event.value for event in events.Scalars(name)}
-        for name in events.Tags()["scalars"]
+    points = {name: events.Scalars(name) for name in events.Tags()["scalars"]}
+    shown = {name: {event.step: event.value for event in each} for name, each in points.items()}
+    assert {name: len(each) for name, each in shown.items()} == {
+        name: len(each) for name, each in points.items()
     }
+    return shown
 
 
 @pytest.mark.parametrize("method", ["pretrain", "finetune"])
@@ -67,10 +69,10 @@ def test_epochs_that_are_run_again_replace_the_rows_that_were_there(tmp_path) ->
 
 
 def test_rows_may_hold_different_columns(tmp_path) -> None:
-    rows = [{"epoch": 1, "loss": 5.0}, {"epoch": 2, "loss": 4.0, "knn_accuracy": 0.25}]
+    rows = [{"epoch": 1, "loss": 5.0}, {"epoch": 2, "loss": 4.0, "knn_accuracy": 0.0}]
     write_table(tmp_path, rows)
     assert read_table(tmp_path) == rows
-    assert (tmp_path / TABLE).read_text() == "epoch,loss,knn_accuracy\n1,5.0,\n2,4.0,0.25\n"
+    assert (tmp_path / TABLE).read_text() == "epoch,loss,knn_accuracy\n1,5.0,\n2,4.0,0.0\n"
 
 
 @pytest.mark.parametrize("text", ["epoch,loss\n1,much\n", "loss\n4\n", "epoch,loss\nnan,1\n"])

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from occfer.engine.conditions import load_predictions
-from occfer.engine.measurements import Measurements, bootstrap
+from occfer.engine.measurements import Measurements, bootstrap, interval_of_mean, times_drawn
 from occfer.engine.records import Record, make_record
 from occfer.recipes import as_dict, finetuning
 
@@ -17,7 +17,10 @@ TARGETS = np.array([0, 3, 6, 6])
 def measured() -> Measurements:
     values = {
         "block-0": {"ratio": np.full(4, np.nan), "seen": np.array([1, 0, 1, 1])},
-        "block-30": {"ratio": np.array([0.5, 1.5, np.nan, 1])},
+        "block-30": {
+            "ratio": np.array([0.5, 1.5, np.nan, 1]),
+            "share": np.array([1, 0, np.nan, 0]),
+        },
     }
     maps = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
     return Measurements(IDS, TARGETS, values, {"maps": maps})
@@ -30,6 +33,26 @@ def test_means_leave_out_what_has_no_meaning(measured) -> None:
     assert found["block-30"]["ratio"]["mean"] == 1
     assert found["block-30"]["ratio"]["count"] == 3
     assert found["block-30"]["ratio"]["interval_95"] == [0.5, 1.5]
+    assert found["block-30"]["share"]["mean"] == 0.33333
+
+
+def test_every_face_is_as_likely_as_any_other_and_the_draws_are_those_of_the_seed() -> None:
+    drawn = times_drawn(7, 4000)
+    assert (drawn.sum(axis=1) == 7).all()
+    # A face is drawn once in the mean, with a variance of 6/7; five standard errors.
+    np.testing.assert_allclose(drawn.mean(axis=0), 1, atol=5 * np.sqrt(6 / 7 / 4000))
+    assert (drawn == times_drawn(7, 4000)).all()
+    assert (drawn != times_drawn(7, 4000, seed=1)).any()
+
+
+def test_a_wider_confidence_is_a_wider_interval_and_another_seed_nearly_the_same_one() -> None:
+    values = np.random.default_rng(4).normal(size=300)
+    (lowest, highest), (low, high) = (interval_of_mean(values, share) for share in (0.99, 0.5))
+    assert lowest < low < values.mean() < high < highest
+    seeds = np.array([bootstrap(values[None], seed=seed) for seed in (0, 1, 0)])
+    assert (seeds[0] == seeds[2]).all()
+    assert (seeds[0] != seeds[1]).all()
+    np.testing.assert_allclose(seeds[0], seeds[1], atol=0.25 / np.sqrt(300))
 
 
 def test_intervals_against_scipy() -> None:
@@ -75,3 +98,5 @@ def test_a_record_keeps_them(measured, toy_faces, tmp_path) -> None:
 def test_a_value_for_every_face() -> None:
     with pytest.raises(ValueError, match=r"each of the 4 faces, got \[3, 4\]; put NaN"):
         Measurements(IDS, TARGETS, {"block-0": {"ratio": np.ones(3)}})
+    with pytest.raises(ValueError, match=r"each of the 4 faces, got \[3, 4\]; put NaN"):
+        Measurements(IDS, TARGETS[:3], {"block-0": {"ratio": np.ones(4)}})

@@ -63,11 +63,20 @@ def test_predictions_are_those_of_evaluation(model, toy_faces) -> None:
 
 
 def test_probabilities_sum_to_one_and_regions_come_along(model, pictures) -> None:
-    found = predict(model, pictures(4, 3, 24, 24))
+    images = pictures(4, 3, 24, 24)
+    found = predict(model, images)
     torch.testing.assert_close(found.probabilities.sum(dim=1), torch.ones(4))
     torch.testing.assert_close(found.region_probabilities.sum(dim=2), torch.ones(4, 5))
     assert found.attention.shape == (4, 5, 2, 2)
     assert not found.probabilities.requires_grad
+    with torch.no_grad():
+        logits, region_logits, _, attention = model.eval()(images)
+    for ours, theirs in (
+        (found.probabilities.log(), logits), (found.region_probabilities.log(), region_logits),
+    ):  # fmt: skip
+        # Logits are logarithms of probabilities, but for a constant that all classes share.
+        torch.testing.assert_close(ours - ours[..., :1], theirs - theirs[..., :1])
+    torch.testing.assert_close(found.attention, attention)
 
 
 def test_a_plain_network_has_no_regions(fgw_recipe, pictures) -> None:
@@ -145,6 +154,10 @@ def test_several_faces_are_one_row_each(model, photograph) -> None:
     assert len(found.probabilities) == len(found.faces.boxes) == 2
     eyes = sorted(found.faces.landmarks[:, :2, 0].mean(axis=1).tolist())
     np.testing.assert_allclose(eyes, [145, 599 - 145], atol=8)
+    for (left, top, right, bottom), points in zip(
+        found.faces.boxes, found.faces.landmarks, strict=True
+    ):
+        assert ((points > (left, top)) & (points < (right, bottom))).all()
     largest = predict(model, both, choice=Choice(every=False))
     assert len(largest.probabilities) == 1
 
@@ -172,15 +185,15 @@ def test_a_picture_without_a_face_is_one_sentence(model, pixels, tmp_path) -> No
 def test_a_folder_gives_what_it_has(model, photograph, tmp_path, monkeypatch) -> None:
     (tmp_path / "deep").mkdir()
     Image.fromarray(photograph).save(tmp_path / "deep" / "b.png")
-    Image.fromarray(photograph).save(tmp_path / "a.png")
-    Image.fromarray(photograph[200:, :200]).save(tmp_path / "coat.png")
+    Image.fromarray(photograph).save(tmp_path / "a#2.png")
+    Image.fromarray(photograph[200:, :200]).save(tmp_path / "COAT.PNG")
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     (tmp_path / "notes.txt").write_text("no picture either")
     found = predict(model, tmp_path)
-    assert found.faces.names == (str(tmp_path / "a.png"), str(tmp_path / "deep" / "b.png"))
+    assert found.faces.names == (str(tmp_path / "a#2.png"), str(tmp_path / "deep" / "b.png"))
     assert torch.equal(found.probabilities[0], found.probabilities[1])
     rejected = dict(found.faces.rejected)
-    assert set(rejected) == {str(tmp_path / "coat.png"), str(tmp_path / "broken.jpg")}
+    assert set(rejected) == {str(tmp_path / "COAT.PNG"), str(tmp_path / "broken.jpg")}
     assert found.faces.scores.min() > 0.9
     # Searched and asked one by one, as a folder of many is part by part.
     monkeypatch.setattr("occfer.engine.predict.PART", 1)

@@ -1,6 +1,7 @@
 """Alignment and uniformity have closed forms; the k-NN has scikit-learn's; a run is not touched."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from occfer.engine.probes import (
     nearest_neighbours,
     uniformity,
 )
+from occfer.views import as_float
 
 
 def directions(count: int, dimensions: int = 8, seed: int = 0) -> torch.Tensor:
@@ -73,6 +75,12 @@ def test_the_linear_probe_finds_what_a_line_can_part_and_nothing_where_there_is_
     clear = centres[labels] + 0.3 * directions(210)
     asked = centres[labels] + 0.3 * directions(210, seed=1)
     assert (linear_probe(clear, labels, asked) == labels).float().mean() > 0.99
+    # Features are standardised first, so that their units mean nothing.
+    units = torch.logspace(-2, 2, 8)
+    near, far = 0.3 * centres[labels] + directions(210), directions(210, seed=1)
+    assert torch.equal(
+        linear_probe(near, labels, far), linear_probe(units * near, labels, units * far)
+    )
     noise, more = directions(210), directions(210, seed=1)
     assert (linear_probe(noise, labels, more) == labels).float().mean() < 0.35
     assert linear_probe(clear, torch.full((210,), 3), asked).unique().tolist() == [3]
@@ -102,6 +110,54 @@ def test_the_probe_knows_bands_that_differ_in_brightness_by_place(toy_faces, ocl
     probes = Probes(toy_faces(60), toy_faces(30, seed=1), build_views(recipe), recipe.network.size)
     found = probes(build_ocl(recipe).eval(), {"epoch": 1})
     assert found["linear_accuracy"] > 0.9
+
+
+def mirrored(images, _):
+    """Two views for which nothing is drawn: each face, and its mirror image."""
+    return as_float(images), as_float(images).flip(-1)
+
+
+def test_alignment_and_uniformity_are_of_projections_of_held_out_faces(
+    toy_faces, ocl_recipe
+) -> None:
+    model, held_out = build_ocl(ocl_recipe()).eval(), toy_faces(300, seed=1)
+    found = Probes(toy_faces(30), held_out, mirrored, 24)(model, {"epoch": 1})
+    with torch.no_grad():
+        z1, z2 = (model(view) for view in mirrored(held_out.images, None))
+    assert found["alignment"] == pytest.approx(alignment(z1, z2).item(), rel=1e-4)
+    assert found["uniformity"] == pytest.approx(uniformity(z1).item(), rel=1e-4)
+    assert found["alignment"] > 1e-4
+
+
+def test_accuracies_are_of_features_and_learnt_from_training_faces_alone(
+    toy_faces, ocl_recipe
+) -> None:
+    """Where these have other names for what is seen, every answer is wrong."""
+    model, train, held_out = build_ocl(ocl_recipe()).eval(), toy_faces(60), toy_faces(30, seed=1)
+    for faces, expected in ((train, 1), (replace(train, labels=(train.labels + 1) % 7), 0)):
+        found = Probes(faces, held_out, mirrored, 24)(model, {"epoch": 1})
+        assert found["knn_accuracy"] == found["linear_accuracy"] == expected
+    # Projections that have forgotten everything change nothing about that.
+    torch.nn.init.zeros_(model.projector.layers[-1].weight)
+    torch.nn.init.zeros_(model.projector.layers[-1].bias)
+    found = Probes(train, held_out, mirrored, 24)(model, {"epoch": 1})
+    assert found == {
+        "alignment": 0, "uniformity": 0, "knn_accuracy": 1, "linear_accuracy": 1,
+    }  # fmt: skip
+
+
+def test_of_a_large_set_faces_from_its_first_to_its_last_are_looked_at(
+    toy_faces, ocl_recipe, monkeypatch
+) -> None:
+    """At the size of the network, not at theirs."""
+    monkeypatch.setattr("occfer.engine.probes.FACES", 4)
+    model, seen = build_ocl(ocl_recipe()).eval(), []
+    probes = Probes(toy_faces(31), toy_faces(10, seed=1), mirrored, 16)
+    assert probes.train.ids == ("0-0", "0-10", "0-20", "0-30")
+    assert probes.validation.ids == ("1-0", "1-3", "1-6", "1-9")
+    model.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+    probes(model, {"epoch": 1})
+    assert seen == [(8, 1, 24, 24), (4, 1, 16, 16), (4, 1, 16, 16)]
 
 
 def test_unlabelled_faces_are_refused(toy_faces, ocl_recipe) -> None:
