@@ -4,35 +4,27 @@ Every method is scored on the same covered pixels of the test split. The paper's
 the largest falls (:data:`occfer.experiments.paper.FIGURE3_DROP`); its curves are not known.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
-from occfer.baselines import DESCRIPTORS, fit_baseline
+from occfer.baselines import DESCRIPTORS, Baseline, fit_baseline
 from occfer.data import FaceSet
 from occfer.data.landmarks import add_landmarks
 from occfer.engine.conditions import Conditions, drop, lost, recognised_share
-from occfer.engine.evaluate import Predictions, evaluate, mcnemar
+from occfer.engine.evaluate import evaluate, mcnemar
 from occfer.engine.measurements import interval_of_mean
-from occfer.engine.records import Record, make_record
-from occfer.experiments import budget, table1
+from occfer.engine.records import Record
+from occfer.experiments import methods, table1
+from occfer.experiments.methods import Trained, trained_network
 from occfer.occlusion.blocks import Fill, block
 from occfer.occlusion.testsets import occluded
-from occfer.recipes import (
-    ROWS,
-    TABLE1_ROWS,
-    TIER,
-    Recipe,
-    Tier,
-    as_dict,
-    baseline,
-    table1_row,
-)
+from occfer.recipes import ROWS, TABLE1_ROWS, Tier, baseline
 from occfer.views import as_float
 
 EXPERIMENT = "figure3"
@@ -67,78 +59,32 @@ def masked(faces: FaceSet) -> FaceSet:
     return occluded(located, MASK)
 
 
-class Trained(NamedTuple):
-    """A method that is ready to be scored, and what its record says of the training."""
-
-    recipe: Recipe
-    history: list[dict[str, Any]]
-    seconds: float
-    chosen: dict[str, Any]
-    """What the validation split chose, an epoch or a trial of the SVM; and the budget, if any."""
-    score: Callable[[FaceSet], Predictions]
+def covered_and_masked(faces: FaceSet) -> dict[str, FaceSet]:
+    """Every condition that a method is scored under."""
+    return {**covered_sets(faces), MASK: masked(faces)}
 
 
-def train_method(
+def trained(
     row: str, splits: table1.Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path,
     **changes,
 ) -> Trained:  # fmt: skip
     """A descriptor with its SVM, or a network of Table 1 and its controls."""
-    if row in DESCRIPTORS:
-        recipe = baseline(row, tier, seed=seed, **changes)
-        fitted = fit_baseline(splits.train, splits.validation, recipe)
-        chosen = {"best_trial": fitted.best_trial}
-        return Trained(recipe, fitted.history, fitted.seconds, chosen, fitted.evaluate)
-    recipe, tuned = table1.train_row(row, splits, data, tier, seed, results, runs, **changes)
-    whole, choice = table1_row(row, tier, **changes), budget.chosen(runs, data, tier)
-    chosen = {
-        "best_epoch": tuned.best_epoch,
-        **table1.stated_budget(whole, recipe, tuned.history, choice),
-    }
-    return Trained(recipe, tuned.history, tuned.seconds, chosen, partial(evaluate, tuned.model))
+    if row not in DESCRIPTORS:
+        return trained_network(row, splits, data, tier, seed, results, runs, **changes)
+    recipe = baseline(row, tier, seed=seed, **changes)
+    fitted = fit_baseline(splits.train, splits.validation, recipe)
+    chosen = {"best_trial": fitted.best_trial}
+    return Trained(recipe, fitted, fitted.history, fitted.seconds, chosen)
 
 
-def run_method(
-    row: str,
-    splits: table1.Splits,
-    data: str,
-    tier: Tier = TIER,
-    seed: int = 0,
-    results: Path = table1.RESULTS,
-    runs: Path = Path("runs"),
-    **changes,
-) -> Record:
-    """Score one method under every condition; skip it where recorded.
+def score(model: nn.Module | Baseline, conditions: Mapping[str, FaceSet]) -> Conditions:
+    """What a method says of every face under every condition."""
+    said = model.evaluate if isinstance(model, Baseline) else partial(evaluate, model)
+    return Conditions({condition: said(faces) for condition, faces in conditions.items()})
 
-    Its network is the one of Table 1: read from ``runs`` where it is finished, else trained.
-    """
-    name = table1.record_name(data, tier, row, seed)
-    path = results / EXPERIMENT / f"{name}.json"
-    if path.exists():
-        return Record.load(path)
-    trained = train_method(row, splits, data, tier, seed, results, runs, **changes)
-    conditions = covered_sets(splits.test)
-    roles = {f"test, {percent} %": faces.describe() for percent, faces in conditions.items()}
-    conditions[MASK] = masked(splits.test)
-    record = make_record(
-        EXPERIMENT,
-        name,
-        as_dict(trained.recipe),
-        {
-            "train": splits.training(row).describe(),
-            "validation": splits.validation.describe(),
-            **roles,
-            f"test, {MASK}": conditions[MASK].describe(),
-        },
-        trained.history,
-        trained.seconds,
-        Conditions({condition: trained.score(faces) for condition, faces in conditions.items()}),
-        tier=tier,
-        row=row,
-        cover_seed=COVER_SEED,
-        **trained.chosen,
-    )
-    record.save(results)
-    return record
+
+run_method = partial(methods.run, EXPERIMENT, trained, covered_and_masked, COVER_SEED, score)
+"""``run_method(row, splits, data, …)`` scores a method of :data:`METHODS` and records that."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ Two maps that know nothing of the network stand beside its own.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,13 @@ from occfer.data import FaceSet
 from occfer.data.landmarks import add_landmarks
 from occfer.emotions import EMOTIONS
 from occfer.engine.measurements import Measurements
-from occfer.engine.records import Record, make_record
-from occfer.experiments import budget, table1
+from occfer.engine.records import Record
+from occfer.experiments import methods, table1
 from occfer.experiments.comparison import Difference, difference
 from occfer.experiments.figure3 import COVER_SEED, MASK, covered_sets, masked
 from occfer.fgw import FGW
 from occfer.randomness import generator_for
-from occfer.recipes import TIER, Tier, as_dict, table1_row
+from occfer.recipes import Tier
 from occfer.saliency import (
     PARTS,
     area,
@@ -64,48 +65,6 @@ SHOWN_SIDE = 28
 BATCH = 50
 
 
-def run_method(
-    row: str,
-    splits: table1.Splits,
-    data: str,
-    tier: Tier = TIER,
-    seed: int = 0,
-    results: Path = table1.RESULTS,
-    runs: Path = Path("runs"),
-    **changes,
-) -> Record:
-    """Look into one network under every condition; skip it where recorded.
-
-    Its network is the one of Table 1: read from ``runs`` where it is finished, else trained.
-    """
-    name = table1.record_name(data, tier, row, seed)
-    path = results / EXPERIMENT / f"{name}.json"
-    if path.exists():
-        return Record.load(path)
-    recipe, tuned = table1.train_row(row, splits, data, tier, seed, results, runs, **changes)
-    whole, conditions = table1_row(row, tier, **changes), covered_faces(splits.test)
-    record = make_record(
-        EXPERIMENT,
-        name,
-        as_dict(recipe),
-        {
-            "train": splits.training(row).describe(),
-            "validation": splits.validation.describe(),
-            **{f"test, {_words(each)}": faces.describe() for each, faces in conditions.items()},
-        },
-        tuned.history,
-        tuned.seconds,
-        look_inside(tuned.model, conditions),
-        tier=tier,
-        row=row,
-        cover_seed=COVER_SEED,
-        best_epoch=tuned.best_epoch,
-        **table1.stated_budget(whole, recipe, tuned.history, budget.chosen(runs, data, tier)),
-    )
-    record.save(results)
-    return record
-
-
 def covered_faces(faces: FaceSet) -> dict[str, FaceSet]:
     """The conditions of Figure 3, each with its exact mask in ``extras["covered"]``.
 
@@ -138,6 +97,12 @@ def look_inside(model: nn.Module, conditions: dict[str, FaceSet]) -> Measurement
             pictures |= curves
     bar.close()
     return Measurements(tuple(first.ids), first.labels.cpu().numpy(), values, pictures)
+
+
+run_method = partial(
+    methods.run, EXPERIMENT, methods.trained_network, covered_faces, COVER_SEED, look_inside
+)
+"""``run_method(row, splits, data, …)`` looks into a network of :data:`METHODS` and records that."""
 
 
 def measure(
@@ -255,10 +220,6 @@ def _joined(by_name: dict[str, list[Tensor]]) -> dict[str, np.ndarray]:
         name: each.half().numpy() if each.is_floating_point() else each.numpy()
         for name, each in joined.items()
     }
-
-
-def _words(condition: str) -> str:
-    return condition if condition == MASK else f"{condition} %"
 
 
 def recorded(results: Path, data: str, tier: Tier) -> dict[str, tuple[Record, ...]]:

@@ -1,0 +1,102 @@
+"""What Figures 3 and 4 ask alike (§3.5, §3.6): one method, put before the covered test faces.
+
+A network is the one of Table 1, trained or read; it meets the same faces under every condition, and
+what a figure makes of that is recorded once.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from occfer.baselines import Baseline
+from occfer.data import FaceSet
+from occfer.engine.conditions import Conditions
+from occfer.engine.measurements import Measurements
+from occfer.engine.records import Record, make_record
+from occfer.experiments import budget, table1
+from occfer.recipes import TIER, Recipe, Tier, as_dict, table1_row
+
+
+class Trained(NamedTuple):
+    """A method that is ready for the test faces, and what its record says of the training."""
+
+    recipe: Recipe
+    model: nn.Module | Baseline
+    history: list[dict[str, Any]]
+    seconds: float
+    chosen: dict[str, Any]
+    """What the validation split chose, an epoch or a trial of the SVM; and the budget, if any."""
+
+
+def trained_network(
+    row: str, splits: table1.Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path,
+    **changes,
+) -> Trained:  # fmt: skip
+    """A network of Table 1 and its controls: read from ``runs`` where finished, else trained."""
+    recipe, tuned = table1.train_row(row, splits, data, tier, seed, results, runs, **changes)
+    whole, choice = table1_row(row, tier, **changes), budget.chosen(runs, data, tier)
+    chosen = {
+        "best_epoch": tuned.best_epoch,
+        **table1.stated_budget(whole, recipe, tuned.history, choice),
+    }
+    return Trained(recipe, tuned.model, tuned.history, tuned.seconds, chosen)
+
+
+def run(
+    experiment: str,
+    train: Callable[..., Trained],
+    cover: Callable[[FaceSet], Mapping[str, FaceSet]],
+    cover_seed: int,
+    look: Callable[[nn.Module | Baseline, Mapping[str, FaceSet]], Conditions | Measurements],
+    row: str,
+    splits: table1.Splits,
+    data: str,
+    tier: Tier = TIER,
+    seed: int = 0,
+    results: Path = table1.RESULTS,
+    runs: Path = Path("runs"),
+    **changes,
+) -> Record:
+    """Train or read one method, look at it under every condition, and record that; skip it where
+    recorded.
+
+    The first five arguments are the figure's, the others a row's, as in :func:`table1.run_row`.
+
+    Args:
+        experiment: the folder of its records.
+        train: see :func:`trained_network`.
+        cover: the test faces under every condition: its name, or the covered share in per cent.
+        cover_seed: that ``cover`` draws with.
+        look: what the figure makes of a model and these faces.
+    """
+    name = table1.record_name(data, tier, row, seed)
+    path = results / experiment / f"{name}.json"
+    if path.exists():
+        return Record.load(path)
+    trained = train(row, splits, data, tier, seed, results, runs, **changes)
+    conditions = cover(splits.test)
+    record = make_record(
+        experiment,
+        name,
+        as_dict(trained.recipe),
+        {
+            "train": splits.training(row).describe(),
+            "validation": splits.validation.describe(),
+            **{_role(condition): faces.describe() for condition, faces in conditions.items()},
+        },
+        trained.history,
+        trained.seconds,
+        look(trained.model, conditions),
+        tier=tier,
+        row=row,
+        cover_seed=cover_seed,
+        **trained.chosen,
+    )
+    record.save(results)
+    return record
+
+
+def _role(condition: str) -> str:
+    return f"test, {condition} %" if condition.isdigit() else f"test, {condition}"
