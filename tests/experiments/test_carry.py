@@ -101,7 +101,8 @@ def test_damaged_parts_are_refused(encoder_run: Path, tmp_path: Path, harm: str)
 
 def test_what_half_precision_cannot_hold_keeps_its_own() -> None:
     large, small = torch.tensor([1.0, 70_000.0]), torch.tensor([1.0, -65_504.0])
-    assert torch.equal(carry.rounded(large, torch.float16), large)
+    for each in (large, -large, torch.empty(0)):
+        assert torch.equal(carry.rounded(each, torch.float16), each)
     assert carry.rounded(small, torch.float16).dtype == torch.float16
     assert carry.rounded(torch.tensor([3]), torch.float16).dtype == torch.int64
 

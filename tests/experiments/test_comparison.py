@@ -142,6 +142,15 @@ def test_a_verdict_asks_seeds_and_faces() -> None:
     assert far.beyond_chance
     assert "more than chance would give" in far.sentence("A", "B")
     assert far.verdict == "ahead"
+    low, high = far.interval
+    assert f"over seeds {low:+.2f} to {high:+.2f}, paired" in far.sentence("A", "B")
+    # Where one seed is all there is, only the faces can be asked.
+    one = compare({4: recognised(np.arange(50) < 30)}, {4: recognised(np.arange(50) >= 45)})
+    assert one.verdict == "ahead on these faces"
+    assert one.beyond_chance
+    said = one.sentence("A", "B")
+    assert "30 faces are recognised by the first alone and 5 by the second alone" in said
+    assert said.endswith("more than chance would give.")
     near = compare({1: recognised(np.arange(9) < 5)}, {1: recognised(np.arange(9) < 4)})
     assert near.verdict == "not told apart"
     torn = compare(seeds(0.95, 0.5, 0.9, faces=500), seeds(0.5, 0.6, 0.7, faces=500, base=9))

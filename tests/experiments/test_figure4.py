@@ -225,6 +225,15 @@ def test_a_face_without_a_value_counts_for_neither() -> None:
     assert found.interval_faces == (-1.0, 1.0)
 
 
+def test_seeds_that_contradict_each_other_on_every_face_tell_nothing_apart() -> None:
+    """−1 and 1 with one seed, 1 and −1 with the other: whatever faces are drawn, the mean is 0."""
+    even = np.full(2, 2.0)
+    found = difference({0: np.array([1.0, 3.0]), 1: np.array([3.0, 1.0])}, {0: even, 1: even})
+    assert found.by_seed == {0: 0, 1: 0}
+    assert found.interval_faces == found.interval == (0, 0)
+    assert found.verdict == "not told apart"
+
+
 def test_values_are_averaged_over_the_seeds_that_have_them(conditions) -> None:
     faces = conditions["30"]
     found = {

@@ -59,6 +59,7 @@ def test_a_stage_takes_its_start_and_the_epochs_that_are_left() -> None:
     stage = Stage("a", "Res18", 0, "plain", 20)
     assert seconds(stage, PACES) == 25
     assert seconds(replace(stage, epochs_done=15), PACES) == 10
+    assert seconds(replace(stage, epochs_done=30), PACES) == 5
     assert seconds(replace(stage, done=True), PACES) == 0
     assert seconds(replace(stage, why_not="no weights"), PACES) == 0
 
@@ -79,6 +80,23 @@ def test_what_no_longer_fits_is_passed_over_for_what_does(two_seeds) -> None:
 def test_a_stage_longer_than_any_call_is_begun_all_the_same(two_seeds) -> None:
     without_short = [stage for stage in two_seeds if stage.kind != "plain"]
     assert next_stage(without_short, PACES, 30.0).name == "OCL-0"
+
+
+def test_a_stage_that_fits_to_the_second_comes_before_one_that_does_not(two_seeds) -> None:
+    fgw, plain = two_seeds[4], two_seeds[0]
+    without_needs = [replace(fgw, needs=""), plain]
+    assert next_stage(without_needs, PACES, 105.0) == without_needs[0]
+    assert next_stage(without_needs, PACES, 25.0) == plain
+
+
+def test_a_stage_that_is_passed_over_is_not_taken_again(two_seeds) -> None:
+    assert next_stage(two_seeds, PACES, 1e6, ["Res18-0"]).name == "OCL-0"
+
+
+def test_a_stage_is_touched_by_an_epoch_and_by_a_network_that_came_without_one() -> None:
+    stage = Stage("a", "Res18", 0, "plain", 20)
+    touched = replace(stage, epochs_done=1), replace(stage, done=True)
+    assert [each.untouched for each in (stage, *touched)] == [True, False, False]
 
 
 def test_nothing_is_begun_that_would_be_stopped_before_its_first_step(two_seeds) -> None:
