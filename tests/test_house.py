@@ -3,7 +3,6 @@
 import importlib.metadata
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -114,12 +113,3 @@ def test_no_committed_text_names_the_place_it_was_written_in() -> None:
         ["git", "grep", "--fixed-strings", "-lI", str(ROOT)], cwd=ROOT, capture_output=True
     )
     assert listed.stdout == b""
-
-
-def test_a_worker_that_aligns_faces_waits_for_nothing_that_trains_or_draws() -> None:
-    asked = "import sys, occfer.data.extract; print(*sys.modules)"
-    said = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True)
-    loaded = set(said.stdout.split())
-    assert "torch" in loaded
-    assert loaded.isdisjoint({"lightning_fabric", "timm", "sklearn", "matplotlib"})
-    assert callable(occfer.finetune), "and yet every name is there when it is asked for"
