@@ -116,6 +116,12 @@ def test_the_long_control_gets_as_much_computing_as_five_regions_cost(row) -> No
         assert long.learning_rate_at(5 * epoch) == pytest.approx(short.learning_rate_at(epoch))
 
 
+@pytest.mark.parametrize("row", ["Res18-scratch", "OCL+Res18"])
+def test_with_a_tenth_of_the_labels_every_face_is_seen_five_times_as_often(row) -> None:
+    assert table1_row(f"{row}-tenth", "laptop") == table1_row(f"{row}-long", "laptop")
+    assert table1_pretraining(f"{row}-tenth") == table1_pretraining(row)
+
+
 @given(share=st.floats(0.02, 1))
 def test_a_shrunk_recipe_lowers_the_rate_as_the_whole_one_does_and_earlier(share) -> None:
     whole = FinetuneRecipe()
@@ -182,8 +188,8 @@ def test_rows_from_scratch_or_imagenet_have_no_contrastive_pretraining() -> None
     without = {row for row in ROWS if table1_pretraining(row) is None}
     assert without == {
         "Res18", "Res18-scratch", "Res18-scratch-unleaked", "Res18-scratch-long",
-        "Res18-scratch-occluded", "FGW+LGDS-scratch", "DenseNet121-scratch", "MobileNetV2",
-        "MobileNetV2-scratch",
+        "Res18-scratch-occluded", "Res18-scratch-tenth", "FGW+LGDS-scratch", "DenseNet121-scratch",
+        "MobileNetV2", "MobileNetV2-scratch",
     }  # fmt: skip
 
 

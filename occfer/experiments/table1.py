@@ -14,6 +14,7 @@ import torch
 
 from occfer.data import FaceSet, load_faces
 from occfer.data.duplicates import drop_leaks
+from occfer.emotions import EMOTIONS
 from occfer.engine.evaluate import Predictions, evaluate
 from occfer.engine.finetune import Finetuned, finetune
 from occfer.engine.models import load_encoder, save_model
@@ -51,8 +52,18 @@ class Splits:
         return drop_leaks(self.train, self.validation, self.test)
 
     def training(self, row: str) -> FaceSet:
-        """What a row is fine-tuned on: the whole training split, or the pool where unleaked."""
-        return self.pool if row.endswith("-unleaked") else self.train
+        """What a row is fine-tuned on: the whole training split, unless its name says less."""
+        if row.endswith("-unleaked"):
+            return self.pool
+        if row.endswith("-tenth"):
+            return every_tenth(self.train)
+        return self.train
+
+
+def every_tenth(faces: FaceSet) -> FaceSet:
+    """Of each expression every tenth face, so that a tenth of the labels is left."""
+    kept = [(faces.labels == label).nonzero()[::10, 0] for label in range(len(EMOTIONS))]
+    return faces[torch.cat(kept).sort().values]
 
 
 def load_splits(data: str, root: str | Path | None = None) -> Splits:

@@ -98,6 +98,18 @@ def test_the_unleaked_row_never_sees_a_held_out_face(
         assert records[row].values["data"]["test"] == splits.test.describe()
 
 
+def test_a_tenth_of_the_labels_is_a_tenth_of_each_expression() -> None:
+    labels = torch.tensor([0] * 31 + [3] * 20 + [-1] * 5)[torch.randperm(56)]
+    many = FaceSet(torch.zeros(56, 1, 4, 4, dtype=torch.uint8), labels, [str(n) for n in range(56)])
+    splits = table1.Splits(many, faces(14, 1, "val"), faces(14, 2, "test"))
+    few = splits.training("OCL+Res18-tenth")
+    assert (few.labels == 0).sum() == 4
+    assert (few.labels == 3).sum() == 2
+    assert len(few) == 6
+    assert list(map(int, few.ids)) == sorted(map(int, few.ids))
+    assert splits.training("OCL+Res18") is many
+
+
 def card(run: dict, name: str) -> ModelCard:
     return ModelCard.load(run["runs"] / "table1" / f"toy-smoke-{name}-seed0" / "model/README.md")
 
