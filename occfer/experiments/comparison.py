@@ -46,7 +46,7 @@ class Summary:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % interval of the mean over seeds (Student's t); None for one seed."""
+        """95 % interval of the mean over seeds (Student's t); None where they show no spread."""
         return t_interval(list(self.accuracies.values()))
 
 
@@ -77,12 +77,12 @@ class Comparison:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % interval of the mean difference over seeds, in points; None for one seed."""
+        """95 % interval of the mean difference over seeds, in points; None without a spread."""
         return t_interval(list(self.differences.values()))
 
     @property
     def p_seeds(self) -> float | None:
-        """Paired t-test over seeds, two-sided; None for one seed."""
+        """Paired t-test over seeds, two-sided; None where they show no spread."""
         return t_test(list(self.differences.values()))
 
     @property
@@ -114,10 +114,15 @@ class Comparison:
                 f"(McNemar's exact p = {self.p_faces:.2g})"
             )
         else:
-            low, high = self.interval
+            spread = "which agree to the face and so show no spread"
+            if self.interval is not None:
+                low, high = self.interval
+                spread = (
+                    f"95 % interval over seeds {low:+.2f} to {high:+.2f}, paired t-test "
+                    f"p = {self.p_seeds:.2g}"
+                )
             chance = (
-                f"in the mean over {len(self.differences)} seeds (95 % interval over seeds "
-                f"{low:+.2f} to {high:+.2f}, paired t-test p = {self.p_seeds:.2g}; face by face, "
+                f"in the mean over {len(self.differences)} seeds ({spread}; face by face, "
                 f"McNemar's test over all seeds p = {self.p_faces:.2g})"
             )
         verdict = "more than chance would give" if self.beyond_chance else (
@@ -147,7 +152,7 @@ class Difference:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % interval of the mean difference over seeds; None for one seed."""
+        """95 % interval of the mean difference over seeds; None where they show no spread."""
         return t_interval(list(self.by_seed.values()))
 
     @property
@@ -161,10 +166,11 @@ class Difference:
 
     def __str__(self) -> str:
         low, high = self.interval_faces
-        seeds = "by one seed"
+        count = len(self.by_seed)
+        seeds = "by one seed" if count == 1 else f"by {count} seeds that agree"
         if self.interval is not None:
             start, end = self.interval
-            seeds = f"{start:+.3f} to {end:+.3f} over {len(self.by_seed)} seeds"
+            seeds = f"{start:+.3f} to {end:+.3f} over {count} seeds"
         return (
             f"{self.first:.3f} against {self.second:.3f}, a difference of {self.mean:+.3f} (95 % "
             f"interval {low:+.3f} to {high:+.3f} over faces, {seeds})"
@@ -282,8 +288,8 @@ def clustered_mcnemar(votes: np.ndarray) -> float:
 
 
 def t_interval(values: list[float], confidence: float = 0.95) -> tuple[float, float] | None:
-    """Student's interval of a mean; None for one value."""
-    if len(values) < 2:
+    """Student's interval of a mean; None where the values show no spread."""
+    if not show_spread(values):
         return None
     mean, error = statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
     reach = float(t.ppf(0.5 + confidence / 2, len(values) - 1)) * error
@@ -291,13 +297,20 @@ def t_interval(values: list[float], confidence: float = 0.95) -> tuple[float, fl
 
 
 def t_test(values: list[float]) -> float | None:
-    """Two-sided probability of so large a mean if the true one were 0; None for one value."""
-    if len(values) < 2:
+    """Two-sided probability of so large a mean if the true one were 0; None without a spread."""
+    if not show_spread(values):
         return None
     mean, error = statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
-    if error == 0:
-        return 0.0 if mean else 1.0
     return float(2 * t.sf(abs(mean) / error, len(values) - 1))
+
+
+def show_spread(values: list[float]) -> bool:
+    """Whether values differ by more than rounding.
+
+    One value has no spread, and a few that agree to the face, as counts of faces may, say nothing
+    of it: Student's t would take their agreement for certainty.
+    """
+    return max(values) - min(values) > 1e-9
 
 
 def _holds_zero(interval: tuple[float, float]) -> bool:
