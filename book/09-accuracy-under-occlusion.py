@@ -407,7 +407,8 @@ def matched_fall(correct, targets, chosen):
     return 100 * (correct[~chosen].mean() - correct[chosen].mean()), 100 * fall
 
 
-said = curves["fer2013"][0].records[0].predictions["0"]
+whole = next(curve for curve in curves["fer2013"] if curve.row == "Res18-scratch")
+said = whole.records[0].predictions["0"]
 right, targets, chance = said.correct.astype(float), said.targets, np.random.default_rng(0)
 pretended = []
 for _ in range(1000):
