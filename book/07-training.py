@@ -235,7 +235,8 @@ assert not set(test.ids) & set(train.ids)
 # they are. `scratch` has no pre-training, and `SimCLR` has OCL's without the blocks. `long` is trained for
 # five times the epochs, which costs what five regions cost. `occluded` sees blocks in fine-tuning too,
 # `unattended` has no attention, and `unleaked` is trained without the faces that also stand in one of the
-# held-out splits. `tenth` is given a tenth of the labels, for five times the epochs. The rows with `MobileNetV2` are the table once more with another backbone.
+# held-out splits. `tenth` is given a tenth of the labels, for five times the epochs. The rows with
+# `MobileNetV2` are the table once more with another backbone.
 #
 # Three things keep it honest. The split called PublicTest chooses the epoch, PrivateTest is scored
 # once. Pre-training never sees a face whose pixels also stand in one of those two splits: FER2013

@@ -122,13 +122,13 @@ def test_with_a_tenth_of_the_labels_every_face_is_seen_five_times_as_often(row) 
     assert table1_pretraining(f"{row}-tenth") == table1_pretraining(row)
 
 
-@given(share=st.floats(0.02, 1))
-@example(share=0.29)  # 200 times that is 58, and as floats a little less
-def test_a_shrunk_recipe_lowers_the_rate_as_the_whole_one_does_and_earlier(share) -> None:
-    whole, rounding = FinetuneRecipe(), 1e-8
-    short = recipes.stretched(whole, share)
-    assert 200 * share - 1 < short.epochs <= max(1, 200 * share + rounding)
-    assert 30 * share - 1 < short.patience <= max(1, 30 * share + rounding)
+@given(thousandths=st.integers(20, 1000))
+@example(thousandths=290)  # of 200 epochs they are 58, and as floats a little less
+def test_a_shrunk_recipe_lowers_the_rate_as_the_whole_one_does_and_earlier(thousandths) -> None:
+    whole = FinetuneRecipe()
+    short = recipes.stretched(whole, thousandths / 1000)
+    assert short.epochs == 200 * thousandths // 1000
+    assert short.patience == max(1, 30 * thousandths // 1000)
     # At the end of either the rate has fallen as far, to within one fall.
     last, short_last = (recipe.learning_rate_at(recipe.epochs - 1) for recipe in (whole, short))
     assert short.decay <= short_last / last <= 1 / short.decay

@@ -93,7 +93,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """``ahead`` or ``behind``; ``... on these faces`` where other seeds might say otherwise,
-        or cannot be asked since there is one; ``not told apart`` where other faces might."""
+        or cannot be asked since they show no spread; ``not told apart`` where other faces might."""
         if self.p_faces >= LEVEL:
             return "not told apart"
         side = "ahead" if self.mean > 0 else "behind"

@@ -55,7 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(self.kaggle.refuse, b"no")
         elif self.path == f"{API}/GetDataset":
             version = json.dumps({"currentVersionNumber": 1}).encode()
-            self._answer(200, version, Content_Type="application/json")
+            self._answer(200, version, **{"Content-Type": "application/json"})
         else:
             self._answer(302, b"", Location=STORE)
 
@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Connection", "close")
         for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
+            self.send_header(name, value)
         self.end_headers()
         with suppress(ConnectionError):  # whoever asked has enough
             self.wfile.write(body[:cut] if cut else body)

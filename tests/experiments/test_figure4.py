@@ -230,7 +230,9 @@ def test_seeds_that_contradict_each_other_on_every_face_tell_nothing_apart() -> 
     even = np.full(2, 2.0)
     found = difference({0: np.array([1.0, 3.0]), 1: np.array([3.0, 1.0])}, {0: even, 1: even})
     assert found.by_seed == {0: 0, 1: 0}
-    assert found.interval_faces == found.interval == (0, 0)
+    assert found.interval_faces == (0, 0)
+    assert found.interval is None
+    assert str(found).endswith("by 2 seeds that agree)")
     assert found.verdict == "not told apart"
 
 
