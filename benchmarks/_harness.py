@@ -2,10 +2,12 @@
 
 Both meet the same machine, so a ratio says more than either time. A row is the median over the
 rounds of the ratio within each; who begins alternates. Beside the clock's ratio stands that of
-processor time, which other work on the machine hardly enters. A table is printed, and everything
-that was measured is written to ``_build/bench``.
+processor time, which other work on the machine hardly enters. Freed memory stays with the process,
+as under the ``occfer`` command. A table is printed, and everything that was measured is written to
+``_build/bench``, or with ``--record`` to where the book reads it. Each side is also profiled once.
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -16,8 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from _profile import arithmetic, matmul_rate, operators
 
 from occfer.engine.records import environment
+from occfer.files import write_atomically
+from occfer.memory import keep_memory
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", 2))
 ROUNDS = 5
@@ -37,12 +42,16 @@ Call = Callable[[], Seconds | object]
 
 @dataclass(frozen=True)
 class Sides:
-    """Both ways, how many pictures either handles in a call, and the parts ours is made of."""
+    """Both ways, how many pictures either handles in a call, and the parts ours is made of.
+
+    ``profile_ours``: shares of the time by operator, where PyTorch's profiler cannot see them.
+    """
 
     ours: Call
     theirs: Call
     pictures: int
     parts: dict[str, Call] = field(default_factory=dict)
+    profile_ours: Callable[[], dict[str, float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,13 @@ class Contest:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table; ``seconds`` by the clock in each round, ours and theirs."""
+    """A line of the table.
+
+    Args:
+        seconds: by the clock in each round, ours and theirs.
+        operators: shares of the time of one call, of ours and of theirs.
+        billions_of_operations: in the convolutions and matrix products of a call of either side.
+    """
 
     what: str
     peer: str
@@ -73,6 +88,9 @@ class Row:
     ratio_of_processor_time: float | None = None
     seconds: list[tuple[float, float]] = field(default_factory=list)
     milliseconds_of_parts: dict[str, float] = field(default_factory=dict)
+    pictures: int | None = None
+    operators: dict[str, dict[str, float]] = field(default_factory=dict)
+    billions_of_operations: float | None = None
 
     def __str__(self) -> str:
         start = f"| {self.what} | {self.peer} | {self.device} |"
@@ -105,6 +123,12 @@ def compare(contest: Contest, device: torch.device) -> Row:
         statistics.median(b.processor / a.processor for a, b in rounds[1:]),
         [(a.clock, b.clock) for a, b in rounds[1:]],
         parts_of(sides, contest.rounds, device),
+        sides.pictures,
+        {
+            "ours": sides.profile_ours() if sides.profile_ours else operators(sides.ours, device),
+            "theirs": operators(sides.theirs, device),
+        },
+        arithmetic(sides.theirs),
     )
 
 
@@ -156,8 +180,12 @@ def compiled(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
 
 
 def run(name: str, contests: Sequence[Contest]) -> None:
-    """All contests on the CPU and on CUDA: print the table, write ``_build/bench``."""
+    """All contests on the CPU and on CUDA: print the table, write what was measured."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--record", action="store_true", help="write the book's record")
+    folder = Path("book/results/scale" if parser.parse_args().record else "_build/bench")
     torch.set_num_threads(THREADS)
+    kept = keep_memory()
     rows = []
     print("| what | peer | device | ours/s | peer/s | ratio | of processor time | asked | |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -177,11 +205,23 @@ def run(name: str, contests: Sequence[Contest]) -> None:
             for part, each in row.milliseconds_of_parts.items():
                 print(f"  {each:9.1f}  {part}")
     found = {
+        "experiment": "scale",
+        "name": name,
+        "command": f"python benchmarks/{name}.py --record",
         "environment": environment(),
         "threads": THREADS,
         "load": os.getloadavg(),
+        "memory kept": kept,
+        "matmul": {kind: matmul_rate(*each) for kind, each in multiplied().items()},
         "rows": [asdict(row) for row in rows],
     }
-    path = Path("_build/bench") / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / f"{name}.json", (json.dumps(found, indent=1) + "\n").encode())
+
+
+def multiplied() -> dict[str, tuple[torch.device, torch.dtype]]:
+    """The devices that are there, and what numbers the contests multiply on each."""
+    found = {"cpu": (torch.device("cpu"), torch.float32)}
+    if torch.cuda.is_available():
+        found["cuda"] = (torch.device("cuda"), torch.bfloat16)
+    return found

@@ -13,6 +13,7 @@ import torch
 
 from occfer import occlusion
 from occfer.engine.records import environment
+from occfer.memory import keep_memory
 from occfer.occlusion.fills import Fill
 
 ROUNDS = 9
@@ -36,6 +37,7 @@ def measure() -> dict[str, list[float]]:
 
 
 def main() -> None:
+    keep_memory()
     found = {
         fill: {"median": BATCH / statistics.median(each), "best": BATCH / min(each)}
         for fill, each in measure().items()

@@ -35,6 +35,7 @@ from occfer.engine.records import make_record
 from occfer.engine.team import is_first_process
 from occfer.experiments import datacard, duplicates, occlusion_ferplus, table1
 from occfer.experiments.reproduce import EXPERIMENTS, reproduce
+from occfer.memory import keep_memory
 from occfer.occlusion import testsets
 from occfer.plots import show_history, style
 
@@ -438,6 +439,7 @@ Command = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``occfer`` and ``python -m occfer``; errors are one sentence, not a trace."""
     command = tyro.cli(Command, args=arguments, prog="occfer", description=__doc__)
+    keep_memory()
     try:
         command.run()
     except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:

@@ -27,6 +27,7 @@ from occfer.engine.stopping import StopRequest, stop_on_interrupt
 from occfer.engine.supply import Batch, Supply
 from occfer.engine.team import Team, is_first_process
 from occfer.engine.training import Watcher, build_optimizer, set_learning_rate, watched
+from occfer.memory import keep_memory
 from occfer.recipes import FinetuneRecipe, PretrainRecipe, as_dict
 
 Measure = Callable[[Batch], tuple[Tensor, Mapping[str, Tensor]]]
@@ -209,6 +210,7 @@ def running(
         inputs: what else decides the outcome, such as hashes of the faces, as JSON values.
         name: of the bar that ``progress`` shows.
     """
+    keep_memory()
     bar = tqdm(desc=name, unit="step", disable=not (progress and is_first_process()))
     several = fabric.world_size > 1
     with stop_on_interrupt(patient=several) as stop, bar, memory_explained(recipe):
