@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from _profile import arithmetic, matmul_rate, operators
@@ -181,9 +181,6 @@ def compiled(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
 
 def run(name: str, contests: Sequence[Contest]) -> None:
     """All contests on the CPU and on CUDA: print the table, write what was measured."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--record", action="store_true", help="write the book's record")
-    folder = Path("book/results/scale" if parser.parse_args().record else "_build/bench")
     torch.set_num_threads(THREADS)
     kept = keep_memory()
     rows = []
@@ -205,18 +202,29 @@ def run(name: str, contests: Sequence[Contest]) -> None:
             for part, each in row.milliseconds_of_parts.items():
                 print(f"  {each:9.1f}  {part}")
     found = {
-        "experiment": "scale",
-        "name": name,
-        "command": f"python benchmarks/{name}.py --record",
-        "environment": environment(),
         "threads": THREADS,
         "load": os.getloadavg(),
         "memory kept": kept,
         "matmul": {kind: matmul_rate(*each) for kind, each in multiplied().items()},
         "rows": [asdict(row) for row in rows],
     }
+    write(name, found)
+
+
+def write(name: str, found: dict[str, Any]) -> None:
+    """``_build/bench/NAME.json``, or with ``--record`` the record that the book reads."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--record", action="store_true", help="write the book's record")
+    folder = Path("book/results/scale" if parser.parse_args().record else "_build/bench")
+    values = {
+        "experiment": "scale",
+        "name": name,
+        "command": f"python benchmarks/{name}.py --record",
+        "environment": environment(),
+        **found,
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / f"{name}.json", (json.dumps(found, indent=1) + "\n").encode())
+    write_atomically(folder / f"{name}.json", (json.dumps(values, indent=1) + "\n").encode())
 
 
 def multiplied() -> dict[str, tuple[torch.device, torch.dtype]]:

@@ -6,8 +6,6 @@ millions of pictures take. Times are of the processor, so that other work on the
 enters; one thread, as a worker on a cluster has.
 """
 
-import argparse
-import json
 import statistics
 import tarfile
 import tempfile
@@ -16,12 +14,12 @@ from io import BytesIO
 from pathlib import Path
 
 import torch
+from _harness import write
 from PIL import Image, ImageOps
 from skimage import data
 
 from occfer.data.extract import Choice, extract
-from occfer.engine.checkpoint import write_atomically
-from occfer.engine.records import environment, peak_memory
+from occfer.engine.records import peak_memory
 
 # The longer side in pixels: img2dataset's default, twice and four times that.
 SIDES = (256, 512, 1024)
@@ -88,9 +86,6 @@ def measure(side: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--record", action="store_true", help="write the book's record")
-    folder = "book/results/scale" if parser.parse_args().record else "_build/bench"
     torch.set_num_threads(1)
     rows = [measure(side) for side in SIDES]
     print("| longer side | pictures | faces | pictures/s of a core | KB a picture | KB a face |")
@@ -101,18 +96,7 @@ def main() -> None:
             f"{row['pictures_per_core_second']:.1f} | {row['bytes_per_picture'] / 1e3:.0f} | "
             f"{row['bytes_per_face'] / 1e3:.0f} |"
         )
-    values = {
-        "experiment": "scale",
-        "name": "align",
-        "command": "python benchmarks/align.py --record",
-        "environment": environment(),
-        "peak_memory_bytes": peak_memory(),
-        "rounds": ROUNDS,
-        "rows": rows,
-    }
-    path = Path(folder) / "align.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
+    write("align", {"peak_memory_bytes": peak_memory(), "rounds": ROUNDS, "rows": rows})
 
 
 if __name__ == "__main__":

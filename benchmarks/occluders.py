@@ -1,18 +1,16 @@
 """How fast faces are covered with rectangles, fill by fill; 10,000 faces a second are asked for.
 
-``python benchmarks/occluders.py`` prints a table and writes ``_build/bench/occluders.json``.
+``python benchmarks/occluders.py`` prints a table and writes what it found, see ``_harness.py``.
 """
 
-import json
 import statistics
 import time
-from pathlib import Path
 from typing import get_args
 
 import torch
+from _harness import THREADS, write
 
 from occfer import occlusion
-from occfer.engine.records import environment
 from occfer.memory import keep_memory
 from occfer.occlusion.fills import Fill
 
@@ -37,6 +35,7 @@ def measure() -> dict[str, list[float]]:
 
 
 def main() -> None:
+    torch.set_num_threads(THREADS)
     keep_memory()
     found = {
         fill: {"median": BATCH / statistics.median(each), "best": BATCH / min(each)}
@@ -47,9 +46,8 @@ def main() -> None:
     for fill, rates in found.items():
         verdict = "met" if rates["median"] >= ASKED else "not met"
         print(f"{fill:8} | {rates['median']:15,.0f} | {rates['best']:10,.0f} | {verdict}")
-    path = Path("_build/bench/occluders.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"environment": environment(), "faces/s": found}, indent=1) + "\n")
+    rates = {"asked": ASKED, "faces/s": found}
+    write("occluders", {"threads": THREADS, "batch": BATCH, "size": SIZE, **rates})
 
 
 if __name__ == "__main__":
