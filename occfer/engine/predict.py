@@ -4,7 +4,8 @@ A tensor holds faces that are cut out already. Everything else, a file, a folder
 camera's frame, is searched by MTCNN and aligned to one template first, unless told otherwise.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from occfer.data import pictures
 from occfer.data.align import moved
 from occfer.data.extract import PART, Choice, Extracted, Extractor
 from occfer.emotions import EMOTIONS
+from occfer.engine.export import OnnxClassifier
 from occfer.engine.training import channels_last
 from occfer.views import as_float
 
@@ -91,10 +93,12 @@ def predict(
         NoFace: no face was found; or, where pictures are broken, none besides.
     """
     if aligned or (aligned is None and isinstance(source, Tensor)):
-        return _ask(model, as_faces(source))
+        with _cores_left_to(model):
+            return _ask(model, as_faces(source))
     faces = find_faces(source, choice or Choice(), next(model.parameters()).device)
     # As many at a time as were searched at a time.
-    parts = [_ask(model, as_float(images)) for images in faces.images.split(PART)]
+    with _cores_left_to(model):
+        parts = [_ask(model, as_float(images)) for images in faces.images.split(PART)]
     joined = [
         None if each[0] is None else torch.cat(each)
         for each in zip(*(vars(part).values() for part in parts), strict=True)
@@ -204,6 +208,22 @@ def _as_pixels(array: np.ndarray) -> np.ndarray:
             f"{list(array.shape)}; pass tensors for batches and floats."
         )
     return array[:, :, 0] if array.shape[2:] == (1,) else array
+
+
+@contextmanager
+def _cores_left_to(model: nn.Module) -> Iterator[None]:
+    """A network in onnxruntime brings its own threads, and PyTorch keeps to one meanwhile.
+
+    Threads that have done their share of a tensor go on looking for work for some milliseconds, on
+    the cores that the network needs; that took longer than the network itself.
+    """
+    threads = torch.get_num_threads()
+    if isinstance(model, OnnxClassifier):
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from contextlib import nullcontext
 
 import jaxtyping
 import numpy as np
@@ -11,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from skimage.data import astronaut
 
 from occfer.emotions import EMOTIONS
 from occfer.engine import export
@@ -123,6 +125,30 @@ def test_an_exported_network_predicts_and_is_scored(exported, pictures, toy_face
     np.testing.assert_allclose(
         evaluate(runs, faces).probabilities, evaluate(model, faces).probabilities, atol=1e-4, rtol=0
     )
+
+
+@pytest.mark.parametrize("searched", [False, True])
+def test_pytorchs_threads_leave_the_cores_to_an_exported_network(
+    exported, pictures, searched
+) -> None:
+    """Also where it refuses, as it does faces of 112 pixels, those which a search finds."""
+    model, path = exported
+    networks, seen, before = (OnnxClassifier(path), model), [], torch.get_num_threads()
+    hooks = [
+        network.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+        for network in networks
+    ]
+    torch.set_num_threads(2)
+    try:
+        for network, refuses in zip(networks, (searched, False), strict=True):
+            with pytest.raises(ValueError, match="30 x 30") if refuses else nullcontext():
+                predict(network, astronaut() if searched else pictures(1, 3, 30, 30))
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+        for hook in hooks:
+            hook.remove()
+    assert seen == [1, 2]
 
 
 def test_a_file_that_differs_is_not_kept(exported, monkeypatch, tmp_path) -> None:
