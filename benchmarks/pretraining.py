@@ -5,7 +5,7 @@ data, views, projector and loss cost. And against lightly's SimCLR loop with the
 and number of projections, whose two workers make the views; ours makes them itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +14,12 @@ from _harness import Contest, Seconds, Sides, between, mixed, now, run
 from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
 from lightly.transforms import SimCLRTransform
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import to_pil_image
 
-from occfer import FaceSet, pretrain, recipes
-from occfer.engine.pretrain import build_encoder
+from occfer import FaceSet, nt_xent, pretrain, recipes
+from occfer.engine.pretrain import build_encoder, build_ocl, build_views
 from occfer.engine.training import build_optimizer, channels_last
 from occfer.recipes import PretrainRecipe
 
@@ -117,7 +118,28 @@ def against_lightly(device: torch.device) -> Sides:
             loss.backward()
             optimizer.step()
 
-    return Sides(lambda: our_epoch(faces, recipe), lightly_epoch, len(faces))
+    return Sides(
+        lambda: our_epoch(faces, recipe), lightly_epoch, len(faces), parts_of_a_step(recipe, device)
+    )
+
+
+def parts_of_a_step(recipe: PretrainRecipe, device: torch.device) -> dict[str, Callable]:
+    """One step of OCL, taken apart."""
+    size, generator = recipe.network.size, torch.Generator(device).manual_seed(0)
+    faces = random_faces(recipe, device).images[: recipe.batch_size].to(device)
+    ocl = build_ocl(recipe).to(device, memory_format=torch.channels_last)
+    views = channels_last(torch.rand(2 * len(faces), 3, size, size, device=device))
+    features = torch.rand(len(views), ocl.encoder.channels, device=device, requires_grad=True)
+    two_views = build_views(recipe)
+
+    def loss() -> Tensor:
+        return nt_xent(*ocl.projector(features).chunk(2), recipe.temperature, check=False)
+
+    return {
+        "two views": lambda: channels_last(torch.cat(two_views(faces, generator))),
+        "the network's forward and backward": lambda: ocl.encoder(views).sum().backward(),
+        "projector and loss, forward and backward": lambda: loss().backward(),
+    }
 
 
 def against_a_target(device: torch.device) -> Sides:
