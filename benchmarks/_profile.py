@@ -41,7 +41,7 @@ def arithmetic(call: Callable[[], object]) -> float:
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Billions of additions and multiplications a second in a product of large matrices, at best."""
+    """The most billions of operations a second in a product of large matrices."""
     a, b = torch.rand(2, SIDE, SIDE, device=device, dtype=dtype)
     out, seconds = torch.empty_like(a), []
     for _ in range(ROUNDS):
