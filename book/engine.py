@@ -109,11 +109,13 @@ for number, row in enumerate(ran):
             colour = GREY if rest else PALETTE[place % len(PALETTE)]
             axis.barh(height, share, 0.36, left, color=colour, edgecolor="white", alpha=0.85)
             words = operator.partition("(")[0].removeprefix("mkldnn_").strip("_").replace("_", " ")
-            if share > 0.14 and not rest:
+            words = "waits for workers" if "DataLoader" in operator else words
+            if share > 0.011 * len(words) and not rest:
                 axis.text(left + share / 2, height, words, ha="center", va="center", fontsize=6.5)
             left += share
         axis.text(-0.01, height, name, ha="right", va="center", fontsize=7)
-    axis.text(1.01, -(number + 0.2), row["what"].replace(", ", ",\n"), va="center", fontsize=7)
+    words = f"{row['what'].partition(', 112')[0]}\nbeside {row['peer']}"
+    axis.text(1.01, -(number + 0.2), words, va="center", fontsize=7)
 axis.set(xlim=(0, 1), xlabel="share of the time", yticks=[])
 axis.spines["left"].set_visible(False)
 plt.show()
@@ -154,9 +156,8 @@ display(Markdown(
     f"graphics card, whose network is quicker and whose views are not, there is more to gain.\n"
     f"- **Cutting regions.** Nothing is computed there but weighted sums of two or three lines. "
     f"{added:.0%} of the time go into those sums and {moved:.0%} into turning pictures on their side, "
-    f"so that columns lie in memory as lines do. Both wait for memory, which two cores share: the "
-    f"other side's interpolation computes more for each number that it moves, and gains more from the "
-    f"second core. In the whole step the cut is a small part."
+    f"so that columns lie in memory as lines do. Both wait for memory, which two cores share, and "
+    f"so does the other side. In the whole step the cut is a small part."
 ))
 
 # %% [markdown]
