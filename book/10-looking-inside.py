@@ -472,15 +472,16 @@ plt.show()
 # %% mystnb={"image": {"alt": "From the record where it exists: seven rendered faces under every condition, bright where attention of the whole method is high, or a note that it was not run."}}
 if records:
     kept = records[0].predictions.pictures
-    recorded = figure4.covered_faces(test)  # the very pixels that the record speaks of
+    rows = torch.from_numpy(kept["shown"])
+    recorded = figure4.covered_faces(test, rows)  # the very pixels that the record speaks of
     figure, axes = plt.subplots(len(EMOTIONS), len(conditions), figsize=(9, 8.4))
-    for line, row in enumerate(kept["shown"].tolist()):
+    for line, label in enumerate(test.labels[rows]):
         for column, condition in enumerate(conditions):
             saliency = torch.from_numpy(kept[f"{condition} attention"][line]).float()
             wide = interpolate(saliency[None, None], size=(112, 112), mode="bilinear")[0, 0]
-            image = recorded[condition].images[row] / 255
+            image = recorded[condition].images[line] / 255
             show_face(axes[line, column], spotlight(image, wide), titles[condition] if line == 0 else "")
-        axes[line, 0].set_ylabel(EMOTIONS[test.labels[row]], fontsize=9)
+        axes[line, 0].set_ylabel(EMOTIONS[label], fontsize=9)
 else:
     figure, axis = plt.subplots(figsize=(3, 0.6))
     axis.text(0.5, 0.5, "not run", ha="center", va="center")

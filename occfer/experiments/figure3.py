@@ -23,7 +23,7 @@ from occfer.engine.records import Record
 from occfer.experiments import methods, table1
 from occfer.experiments.methods import Trained, trained_network
 from occfer.occlusion.blocks import Fill, block
-from occfer.occlusion.testsets import occluded
+from occfer.occlusion.testsets import Only, occluded
 from occfer.recipes import ROWS, TABLE1_ROWS, Tier, baseline
 from occfer.views import as_float
 
@@ -53,10 +53,10 @@ def covered_sets(faces: FaceSet, seed: int = COVER_SEED) -> dict[str, FaceSet]:
     return {str(ratio): cover(faces, ratio / 100, seed) if ratio else faces for ratio in RATIOS}
 
 
-def masked(faces: FaceSet) -> FaceSet:
-    """The same faces, each in a surgical mask; points that a set lacks are found by MTCNN."""
+def masked(faces: FaceSet, only: Only = None) -> FaceSet:
+    """The same faces, or ``only`` some, in surgical masks; MTCNN finds points that a set lacks."""
     located = faces if faces.landmarks is not None else add_landmarks(faces)
-    return occluded(located, MASK)
+    return occluded(located, MASK, only=only)
 
 
 def covered_and_masked(faces: FaceSet) -> dict[str, FaceSet]:

@@ -28,6 +28,7 @@ from occfer.experiments import methods, table1
 from occfer.experiments.comparison import Difference, difference
 from occfer.experiments.figure3 import COVER_SEED, MASK, covered_sets, masked
 from occfer.fgw import FGW
+from occfer.occlusion.testsets import Only
 from occfer.randomness import generator_for
 from occfer.recipes import Tier
 from occfer.saliency import (
@@ -65,15 +66,19 @@ SHOWN_SIDE = 28
 BATCH = 50
 
 
-def covered_faces(faces: FaceSet) -> dict[str, FaceSet]:
+def covered_faces(faces: FaceSet, only: Only = None) -> dict[str, FaceSet]:
     """The conditions of Figure 3, each with its exact mask in ``extras["covered"]``.
 
-    Points that a set lacks are found by MTCNN.
+    Points that a set lacks are found by MTCNN. ``only``: numbers of the faces that are wanted;
+    they are covered as among all.
     """
     located = faces if faces.landmarks is not None else add_landmarks(faces)
     nothing = torch.zeros(len(faces), *faces.size, dtype=torch.bool, device=faces.device)
     whole = replace(located, extras={**located.extras, "covered": nothing})
-    return {**covered_sets(whole), MASK: masked(whole)}
+    blocks = covered_sets(whole)
+    if only is not None:
+        blocks = {condition: each[only] for condition, each in blocks.items()}
+    return {**blocks, MASK: masked(whole, only)}
 
 
 def look_inside(model: nn.Module, conditions: dict[str, FaceSet]) -> Measurements:

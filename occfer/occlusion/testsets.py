@@ -40,6 +40,9 @@ SEED = 2022
 BATCH = 32
 FORMAT = "occfer occluded test sets 1"
 
+Only = Int64[Tensor, " some"] | None
+"""Numbers of the faces that are wanted; all where None."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -94,13 +97,19 @@ class Manifest:
         return manifest
 
 
-def occluded(faces: FaceSet, variant: str, seed: int = SEED) -> FaceSet:
+def occluded(
+    faces: FaceSet,
+    variant: str,
+    seed: int = SEED,
+    only: Only = None,
+) -> FaceSet:
     """The same faces covered in one way; labels, ids and landmarks stay.
 
     Args:
         faces: on the CPU or another device; items need landmarks.
         variant: a name of ``SYNTHETIC``: ``block-0`` to ``block-30`` (per cent), or an item.
         seed: with the variant's name it decides about every pixel.
+        only: numbers of faces. These alone are painted and returned, covered as among all.
 
     Returns:
         The covered set; its ``extras["covered"]`` is the mask, bool [N, H, W].
@@ -111,9 +120,10 @@ def occluded(faces: FaceSet, variant: str, seed: int = SEED) -> FaceSet:
     if variant not in SYNTHETIC:
         raise ValueError(f"variant must be one of {', '.join(SYNTHETIC)}; got {variant!r}.")
     if variant in ITEMS:
-        images, masks = _with_item(faces, variant, seed)
+        faces, images, masks = _with_item(faces, variant, seed, only)
     else:
-        images, masks = _with_blocks(faces, int(variant.removeprefix("block-")), seed)
+        percent = int(variant.removeprefix("block-"))
+        faces, images, masks = _with_blocks(faces, percent, seed, only)
     split = ", ".join(part for part in (faces.split, variant) if part)
     extras = {**faces.extras, "covered": masks}
     return replace(faces, images=images, split=split, extras=extras)
@@ -176,23 +186,27 @@ def restore(
     return made
 
 
-def _with_blocks(faces: FaceSet, percent: int, seed: int) -> tuple[Tensor, Tensor]:
+def _with_blocks(
+    faces: FaceSet, percent: int, seed: int, only: Only
+) -> tuple[FaceSet, Tensor, Tensor]:
     height, width = faces.size
     generator = generator_for(seed, percent)
     ratio = torch.full((len(faces),), percent / 100, dtype=torch.float64)
     blocks = draw_blocks(ratio, height, width, generator)
     seeds = torch.randint(2**31, (len(faces), 2), generator=generator).to(faces.device)
     masks = block_mask(blocks.to(faces.device), height, width)
+    if only is not None:
+        faces, masks, seeds = faces[only], masks[only], seeds[only]
     images = [
         torch.where(mask[:, None], hashed_noise(seed, tuple(pixels.shape[1:])), pixels)
         for pixels, mask, seed in zip(
             faces.images.split(BATCH), masks.split(BATCH), seeds.split(BATCH), strict=True
         )
     ]
-    return torch.cat(images), masks
+    return faces, torch.cat(images), masks
 
 
-def _with_item(faces: FaceSet, item: str, seed: int) -> tuple[Tensor, Tensor]:
+def _with_item(faces: FaceSet, item: str, seed: int, only: Only) -> tuple[FaceSet, Tensor, Tensor]:
     if faces.landmarks is None:
         raise ValueError(
             f"{item} is fitted by five landmarks, but {faces!r} has none; detect them, or ask only "
@@ -200,6 +214,8 @@ def _with_item(faces: FaceSet, item: str, seed: int) -> tuple[Tensor, Tensor]:
         )
     generator = generator_for(seed, zlib.crc32(item.encode()))
     variation = draw_variation(len(faces), generator).to(faces.device)
+    if only is not None:
+        faces, variation = faces[only], variation[only]
     images, masks = torch.empty_like(faces.images), []
     for start in range(0, len(faces), BATCH):
         rows = slice(start, start + BATCH)
@@ -208,7 +224,7 @@ def _with_item(faces: FaceSet, item: str, seed: int) -> tuple[Tensor, Tensor]:
         worn, mask = wear(pixels, faces.landmarks[rows], item, variation=variation[rows])
         images[rows] = (worn * 255).round().byte()
         masks.append(mask)
-    return images, torch.cat(masks)
+    return faces, images, torch.cat(masks)
 
 
 def hashed_noise(

@@ -53,6 +53,16 @@ def test_masks_are_exact(conditions, synthfer_test) -> None:
     assert conditions["15"].sha256 == expected.sha256
 
 
+def test_faces_that_are_wanted_are_covered_as_among_all(conditions, synthfer_test) -> None:
+    rows = torch.tensor([11, 2])
+    wanted = figure4.covered_faces(synthfer_test[::25], rows)
+    assert {name: faces.sha256 for name, faces in wanted.items()} == {
+        name: faces[rows].sha256 for name, faces in conditions.items()
+    }
+    for name, faces in wanted.items():
+        assert torch.equal(faces.extras["covered"], conditions[name].extras["covered"][rows])
+
+
 def test_saliency_by_chance_lies_on_the_occluder_as_often_as_on_anything_else(looked) -> None:
     _, _, found = looked
     for condition in ("20", "30", figure3.MASK):

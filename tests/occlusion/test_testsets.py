@@ -54,6 +54,15 @@ def test_outside_of_the_mask_a_block_leaves_everything_and_inside_little(few) ->
     assert torch.equal(made.labels, few.labels)
 
 
+@pytest.mark.parametrize("variant", ["block-20", "surgical_mask"])
+def test_a_few_faces_are_covered_as_among_all(few, variant) -> None:
+    rows = torch.tensor([5, 0, 3])
+    alone, among = occluded(few, variant, only=rows), occluded(few, variant)[rows]
+    assert alone.sha256 == among.sha256
+    assert alone.ids == among.ids
+    assert torch.equal(alone.extras["covered"], among.extras["covered"])
+
+
 def test_another_seed_is_another_set(few) -> None:
     for variant in FEW[1:]:
         assert not torch.equal(occluded(few, variant, 1).images, occluded(few, variant, 2).images)
