@@ -661,7 +661,7 @@ def uniformity(z):
 from occfer.engine import probes
 
 z1, z2 = torch.randn(2, 500, 128, generator=torch.Generator().manual_seed(0))
-point = torch.ones(500, 128)
+point = torch.eye(128)[:1].expand(500, 128)  # a single direction, 500 times
 print(f"one point:         A = {alignment(point, point):.2f}   U = {uniformity(point):+.2f}")
 print(f"random directions: A = {alignment(z1, z2):.2f}   U = {uniformity(z1):+.2f}")
 assert torch.isclose(alignment(z1, z2), probes.alignment(z1, z2))

@@ -317,10 +317,27 @@ for data in ("fer2013", "rafdb", "ferplus-occluded"):
 # are so alike.
 # ```
 #
+# ```{solution} ex-independent
+# :class: dropdown
+# `np.corrcoef([each.correct for each in ours["Res18-scratch"].values()])` holds the correlations of all pairs. For
+# errors that are alike, draw one number from a normal distribution for each face, `common`, and one for each face
+# and run, `own`. A run is right on a face where `a * common + (1 - a**2) ** 0.5 * own` lies below
+# `norm.ppf(accuracy)`; raise `a` until the correlation is the one you measured. What the runs share lifts or lowers
+# all of them at once, so their accuracies scatter less about each other, and the best of $n$ gains less than the
+# curve for independent errors says.
+# ```
+#
 # ```{exercise}
 # :label: ex-quote
 # Choose one row of Table 2 and find its number in its own paper. Which network, which pre-training, which
 # split chose the epoch? How many runs?
+# ```
+#
+# ```{solution} ex-quote
+# :class: dropdown
+# The last columns of the tables above show what an answer looks like. Where a paper does not say which split chose the
+# epoch, write "not said" and look into its code, if there is any: the line that keeps the best model tells. A single
+# number without a spread was nearly always one run, or the best of several.
 # ```
 #
 # ## What to read next
