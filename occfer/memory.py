@@ -15,9 +15,10 @@ KEPT = 2**31 - 1
 
 
 def keep_memory() -> bool:
-    """Ask the C library to keep what this process frees, up to 2 GiB, and use it again.
+    """Ask the C library to keep what this process frees, and use it again.
 
-    This is for the whole process and until its end; numbers do not change, only addresses. The
+    This is for the whole process and until its end; numbers do not change, only addresses. What
+    lies free behind everything in use goes back to the system once it is more than 2 GiB. The
     ``occfer`` command asks for it, and so do :func:`occfer.pretrain` and :func:`occfer.finetune`.
     In a program of your own that covers or cuts many batches, call it once at the beginning.
 

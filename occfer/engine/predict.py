@@ -217,9 +217,11 @@ def _cores_left_to(model: nn.Module) -> Iterator[None]:
     Threads that have done their share of a tensor go on looking for work for some milliseconds, on
     the cores that the network needs; that took longer than the network itself.
     """
+    if not isinstance(model, OnnxClassifier):
+        yield
+        return
     threads = torch.get_num_threads()
-    if isinstance(model, OnnxClassifier):
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
