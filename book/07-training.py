@@ -369,7 +369,9 @@ display(Markdown("\n\n".join(with_fewer_labels(data) for data in rows)))
 # %% [markdown]
 # Look at the two gains, and at their scatter, before you call the suspicion confirmed: with three seeds it
 # would take a large difference to be sure. A pool that is larger than the labelled set, as the paper's
-# crawled faces are, would be the other half of this experiment, and is not part of these records.
+# crawled faces are, would be the other half of this experiment, and is not part of these records. The two
+# gains may also come from machines that compute in different precision, as the records say; the two rows of
+# each gain share theirs.
 
 # %% mystnb={"image": {"alt": "Validation accuracy over training time in minutes for the first recorded seed of every row on FER2013, and beside it the share of regions on which the restraining loss acts, epoch by epoch."}}
 LOOKS = [(colour, line) for line in ("-", "--", ":") for colour in PALETTE]

@@ -16,12 +16,13 @@
 # # The engine, measured
 #
 # The chapters say how a thing works. This page says how fast it works, beside other libraries that do
-# the same, and what becomes of a run that is killed. Everything on it is computed from records that
-# anyone can make again: `make bench` compares speeds, and `python -m tools.kills` kills runs.
+# the same, and what becomes of a run that is killed. Its tables are computed from records that anyone can
+# make again: `make bench` compares speeds, each file of `benchmarks/` writes its record when it is given
+# `--record`, and `python -m tools.kills` kills runs.
 #
 # A rate says much about the machine and little about the code. So each comparison runs both sides in one
 # process, on the same pictures, round by round and in turn; what counts is the *ratio*, the median over
-# the rounds. Before the first measurement we wrote down which ratio would satisfy us, and that number
+# the rounds. Both sides keep the memory that they free, of which more below. Before the first measurement we wrote down which ratio would satisfy us, and that number
 # stands in the table too, also where it was missed.
 
 # %% tags=["colab", "remove-cell"]
@@ -123,8 +124,8 @@ plt.show()
 # %% [markdown]
 # Where convolutions fill the bar, the machine sets a limit that no library moves. How near is it? Count the
 # additions and multiplications of a call, divide by its time, and compare with a product of two large
-# matrices, which does nothing else. On a machine that is shared with others all of these move by a fifth
-# from one minute to the next; nearer than that the limit is not known.
+# matrices, which does nothing else. On a machine that is shared with others all of these move from one
+# minute to the next, so the limit is known roughly.
 
 # %%
 table = [
@@ -152,12 +153,11 @@ display(Markdown(
     f"- **Pre-training beside lightly.** Its loop waits for the workers that make its views, "
     f"{waits:.0%} of the time, and that is all there is to gain: {network:.0%} of *our* step are the "
     f"network's own forward and backward pass, the same on both sides. Views and loss for nothing "
-    f"would make the ratio {epoch['ratio'] / network:.2f}, where {epoch['asked']:g} was wanted. On a "
-    f"graphics card, whose network is quicker and whose views are not, there is more to gain.\n"
+    f"would make the ratio {epoch['ratio'] / network:.2f}, where {epoch['asked']:g} was wanted.\n"
     f"- **Cutting regions.** Nothing is computed there but weighted sums of two or three lines. "
     f"{added:.0%} of the time go into those sums and {moved:.0%} into turning pictures on their side, "
-    f"so that columns lie in memory as lines do. Both wait for memory, which two cores share, and "
-    f"so does the other side. In the whole step the cut is a small part."
+    f"so that columns lie in memory as lines do. Both move numbers more than they compute, through "
+    f"a memory that the cores share."
 ))
 
 # %% [markdown]
@@ -166,7 +166,7 @@ display(Markdown(
 # The largest gain of all was found last, with a profiler that counted *page faults*. A batch of 256 faces is
 # dozens of megabytes. The C library asks the operating system for so much memory each time and gives it back
 # each time, and the system has to clear every page before it lends it again. On a virtual machine this
-# takes longer than covering the faces. `keep_memory` asks the C library to keep what was freed; the
+# can take longer than covering the faces. `keep_memory` asks the C library to keep what was freed; the
 # command `occfer`, `pretrain` and `finetune` call it for you. Try it here:
 
 # %% tags=["nbval-ignore-output"]
@@ -187,7 +187,7 @@ print(f"{before:,.0f} faces/s before, {rate():,.0f} after ({'kept' if kept else 
 # %% [markdown]
 # A second gain came the same way. onnxruntime has threads of its own, and PyTorch's, when they have done
 # their share of a tensor, go on looking for work for some milliseconds, on the very cores that the other
-# ones need. Preparing a face took a fraction of a millisecond and made the network take twice as long. While an
+# ones need. While an
 # exported network runs, `predict` therefore leaves PyTorch one thread.
 #
 # ## Killed, and none the worse
@@ -203,7 +203,7 @@ trials = {
     for method in ("pretrain", "finetune")
 }
 table = [
-    "| | kill -9 | while saving | left half-written files | damaged states taken | disk full, saves refused | weights at the end |",
+    "| | kill -9 | while saving | left half-written files | states found damaged | disk full, saves refused | weights at the end |",
     "|---|--:|--:|--:|--:|--:|---|",
 ]
 SAVING = ("saving", "saved", "renaming")

@@ -36,7 +36,6 @@ print(usually_taken())
 # Each in a process of its own, which begins as the one before it did.
 IN_USE = """
 import os
-from dataclasses import replace
 from occfer import cli, finetune, load_faces, pretrain, recipes
 
 faces = load_faces("synthfer", "val", size=24)[:16]
