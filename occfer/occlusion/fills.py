@@ -30,13 +30,31 @@ def texture(shape: tuple[int, int, int, int], generator: Generator, device) -> T
     cells = uniform(
         0, 1, batch, channels, TEXTURE_CELLS, TEXTURE_CELLS, generator=generator, device=device
     )
-    return F.interpolate(cells, size=(height, width), mode="bilinear", align_corners=False)
+    return enlarged(cells, height, width)
 
 
 def blurred(images: Float[Tensor, "batch channels height width"]) -> Tensor:
     """The picture itself, its details lost: averaged in few cells, enlarged bilinearly."""
     cells = F.adaptive_avg_pool2d(images, BLUR_CELLS)
-    return F.interpolate(cells, size=images.shape[-2:], mode="bilinear", align_corners=False)
+    return enlarged(cells, *images.shape[-2:])
+
+
+def enlarged(
+    cells: Float[Tensor, "batch channels rows columns"], height: int, width: int
+) -> Float[Tensor, "batch channels height width"]:
+    """What bilinear ``interpolate`` gives, by two products of matrices: twice as fast on a CPU."""
+    rows, columns = cells.shape[-2:]
+    down, across = _tents(rows, height, cells), _tents(columns, width, cells)
+    with torch.autocast(cells.device.type, enabled=False):
+        return down @ (cells @ across.mT)
+
+
+def _tents(cells: int, size: int, like: Tensor) -> Float[Tensor, "size cells"]:
+    """The share of every cell in each of ``size`` pixels; pixels beyond the outer centres clamp."""
+    centre = torch.arange(cells, dtype=like.dtype, device=like.device)
+    pixel = torch.arange(size, dtype=like.dtype, device=like.device)
+    place = ((pixel + 0.5) * (cells / size) - 0.5).clamp(0, cells - 1)
+    return (1 - (place[:, None] - centre).abs()).relu()
 
 
 def other_faces(images: Float[Tensor, "batch channels height width"], generator: Generator):

@@ -2,12 +2,14 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
 from occfer.occlusion import block
 from occfer.occlusion.blocks import ASPECT, block_mask, draw_blocks, draw_fill
+from occfer.occlusion.fills import enlarged
 from occfer.randomness import generator_for
 
 FILLS = ("black", "mean", "constant", "noise", "texture", "mixed")
@@ -146,6 +148,16 @@ def test_texture_is_smooth_and_not_flat(pictures) -> None:
     # Eight cells over 64 pixels: a step is at most an eighth of the difference of two cells.
     assert steps.max() <= 1 / 8 + 1e-5
     assert pixels.flatten(1).std(dim=1).min() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("cells", "size"), [((8, 8), (112, 112)), ((6, 6), (48, 64)), ((1, 9), (5, 5))]
+)
+def test_coarse_cells_are_enlarged_as_interpolate_does(cells, size, pictures) -> None:
+    coarse = pictures(4, 3, *cells)
+    expected = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(enlarged(coarse, *size), expected, atol=1e-6, rtol=0)
 
 
 def test_mixed_draws_constant_noise_and_texture_alike() -> None:
