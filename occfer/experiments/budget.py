@@ -113,6 +113,11 @@ def measure(recipe: PretrainRecipe | FinetuneRecipe, train: FaceSet, validation:
         recipe = replace(recipe, patience=ROUNDS, pretrained=False)
         few_more = validation[: max(1, round(share * len(validation)))]
         history = finetune(few, few_more, recipe, progress=False).history
+    return pace_of(history, share)
+
+
+def pace_of(history: list[dict[str, Any]], share: float = 1.0) -> Pace:
+    """The pace that a run's history shows; its epochs were a ``share`` of whole ones."""
     first, steady = _seconds(history)
     return Pace(steady / share, max(0.0, first - steady))
 

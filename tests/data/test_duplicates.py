@@ -98,6 +98,13 @@ def test_sets_of_one_name_are_not_told_apart() -> None:
         find_duplicates(grey([0], "train"), grey([0], "train"))
 
 
+def test_sets_without_splits_are_told_apart_by_their_names() -> None:
+    one, other = (replace(grey([0], ""), name=name) for name in ("fer2013", "rafdb"))
+    found = find_duplicates(one, other)
+    assert found.splits == {"fer2013": 1, "rafdb": 1}
+    assert found.across == 1
+
+
 @given(st.lists(st.integers(0, 4), max_size=12), st.lists(st.integers(0, 4), max_size=12))
 def test_a_leak_is_a_face_whose_pixels_are_held_out(values, held_out) -> None:
     train, test = grey([*values, 4], "train"), grey([*held_out, 4], "test")

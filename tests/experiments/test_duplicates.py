@@ -4,13 +4,15 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from occfer.cli import main
 from occfer.data import FaceSet, load_faces
-from occfer.data.duplicates import find_duplicates
+from occfer.data.duplicates import DISTANCE, find_duplicates, perceptual_hashes
 from occfer.experiments import duplicates
+from occfer.experiments.table1 import Splits
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
 
@@ -60,6 +62,31 @@ def test_the_command_counts_records_and_cleans(folder: Path, tmp_path: Path, cap
     assert load_faces(clean, "train").ids == ("train0", "train2", "train3")
     for split in ("val", "test"):
         assert load_faces(clean, split).sha256 == load_faces(folder, split).sha256
+
+
+def test_a_face_of_the_validation_split_is_cleaned_away_as_well(tmp_path: Path) -> None:
+    train, val, test = (
+        faces(*each) for each in (("train", [0, 1], [0, 1]), ("val", [1], [1]), ("test", [2], [2]))
+    )
+    clean = duplicates.save_clean(Splits(train, val, test), tmp_path)
+    assert load_faces(clean, "train").ids == ("train0",)
+
+
+def test_the_distance_decides_what_is_nearly_the_same(tmp_path: Path) -> None:
+    """A face and the same face with one corner inverted: their hashes differ by a few bits."""
+    face, other = faces("train", [0], [0]), faces("val", [1], [1])
+    pixels = face.images.clone()
+    pixels[..., :2, :2] = 255 - pixels[..., :2, :2]
+    altered = replace(face, images=pixels, ids=["test0"], split="test")
+    for each in (face, other, altered):
+        each.save(tmp_path / "toy" / each.split)
+    [apart] = np.bitwise_count(perceptual_hashes(face) ^ perceptual_hashes(altered)).tolist()
+    assert 0 < apart != DISTANCE
+    found = [
+        duplicates.measure(str(tmp_path / "toy"), distance=distance, results=tmp_path)
+        for distance in (apart - 1, apart)
+    ]
+    assert [len(each.perceptual.groups) for each in found] == [0, 1]
 
 
 def test_what_was_not_run_is_not_there(tmp_path: Path) -> None:

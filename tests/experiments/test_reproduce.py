@@ -179,6 +179,14 @@ def test_a_measured_pace_is_that_of_an_epoch(tiny) -> None:
     assert 0.4 < sorted(ratios)[1] < 2.5
 
 
+def test_the_first_epoch_tells_what_starting_costs() -> None:
+    """Epochs of 20, 5, 5 and 6 seconds over a quarter of the faces: 15 of them were the start."""
+    history = [{"seconds": ended} for ended in (20.0, 25.0, 30.0, 36.0)]
+    assert budget.pace_of(history, share=0.25) == Pace(epoch=20.0, startup=15.0)
+    quicker_at_first = [{"seconds": ended} for ended in (4.0, 9.0, 14.0)]
+    assert budget.pace_of(quicker_at_first) == Pace(epoch=5.0, startup=0.0)
+
+
 def test_the_share_is_chosen_once_and_for_every_seed(tiny, tmp_path: Path) -> None:
     paces = {kind: Pace(1.0) for kind in PACES}
     told = job(tmp_path, tuple(ROWS), seeds=3)
