@@ -66,7 +66,8 @@ style()
 # The paper cuts every face into $K = 5$ regions. Four sit in the corners of the picture and have
 # 75 hundredths of its size; the fifth has 85 and sits in the centre. Each is then enlarged to the
 # size that the network expects. The order is fixed: top left, top right, bottom left, bottom right,
-# centre.
+# centre. (In the figure each outline is drawn a little further inside than the one before, so that none
+# hides another.)
 
 # %% mystnb={"image": {"alt": "A smiling face with the outlines of its five overlapping regions, and beside it the five regions cut out and enlarged."}}
 faces = load_faces("synthfer", split="train")
@@ -104,7 +105,7 @@ for share in ("side", "area"):
 # overlap, each important part lies whole inside several regions; and if one of these is spoilt by
 # something that covers it, another may have been spared.
 
-# %% mystnb={"image": {"alt": "Two maps of how many regions see each place of the picture, with the five landmarks on top. For quarters every place is seen once and the landmarks of nose and mouth lie at the cuts; for overlapping regions the middle is seen five times."}}
+# %% mystnb={"image": {"alt": "Two maps of how many regions see each place of the picture, with the five landmarks on top. For quarters every place is seen once, the nose lies near the crossing of the cuts and the corners of the mouth on either side of one; for overlapping regions the middle is seen five times."}}
 def seen_by(boxes, size=112):
     """How many boxes see each pixel: [size, size]."""
     count = torch.zeros(size, size)
@@ -130,7 +131,7 @@ plt.show()
 
 # %%
 def sees_mouth(boxes):
-    """Share of faces with the whole mouth inside at least 1, 2 and 3 regions."""
+    """Share of faces with both corners of the mouth inside at least 1, 2 and 3 regions."""
     mouth = faces.landmarks[:, 3:] / 112  # [N, 2, (x, y)]
     inside = [
         ((mouth[..., 1] > top) & (mouth[..., 1] < top + height)
@@ -143,7 +144,7 @@ def sees_mouth(boxes):
 
 for name, boxes in layouts.items():
     one, two, three = sees_mouth(boxes)
-    print(f"{name:>16}: the whole mouth lies in one region at least for {one:.2f} "
+    print(f"{name:>16}: both corners of the mouth lie in one region at least for {one:.2f} "
           f"of the faces,\n{'':>18}in two for {two:.2f}, in three for {three:.2f}")
 
 # %% [markdown]
@@ -223,8 +224,8 @@ for size in (112, 48):
     print(f"{tuple(ours.shape)} agrees with slicing and with the library")
 
 # %% [markdown]
-# The paper resizes twice, first the face and then the region. We go from the original pixels to the
-# region in one step, so that an enlarged region is as sharp as the picture allows.
+# The paper says only that all regions are resized to 112 pixels. We go from the original pixels to the region
+# in one step, so that an enlarged region is as sharp as the picture allows.
 #
 # ## One backbone, one pass
 #
@@ -265,8 +266,8 @@ assert (maps - one_by_one).abs().max() < 1e-4
 #
 # The mean asks how much of a pattern there is, and the maximum whether it is there at all: a raised corner
 # of the mouth fills few places, and the mean alone might drown it. The hidden layer is 16 times narrower
-# than the input, so that channels have to be judged together and few weights are spent. This is equation
-# (5); the equation, line by line:
+# than the input, so that channels have to be judged together and few weights are spent; the paper does not
+# say by how much, and 16 is CBAM's. This is equation (5); the equation, line by line:
 
 # %%
 class OurChannelAttention(nn.Module):
@@ -320,8 +321,9 @@ class OurSpatialAttention(nn.Module):
 # %% [markdown]
 # Equation (4) puts the two in series, channels first: $r_k' = M_C(r_k) \otimes r_k$ and then
 # $r_m^k = M_S(r_k') \otimes r_k'$, where $\otimes$ multiplies every place of every channel with its weight. The
-# block is known as CBAM {cite:p}`woo2018cbam`. With the same weights, ours and the library's must give
-# the same.
+# block is known as CBAM {cite:p}`woo2018cbam`. Its authors' code puts the maximum first in (6) and a batch
+# normalisation after the convolution; we follow the equation as it is printed, and `official=True` is the
+# other. With the same weights, ours and the library's must give the same.
 
 # %%
 class OurAttention(nn.Module):
@@ -491,12 +493,13 @@ def cover_mouth(images, landmarks, half_width=1.0, half_height=0.55):
 
 
 # %% [markdown]
-# Which regions it reaches depends on how the face lies in the picture. SynthFER shows some forehead and neck, so the
-# mouth is not far below the middle. The paper *aligns* its faces first: it turns and scales each one so that the eyes,
-# the nose and the corners of the mouth come to lie as near as possible to five fixed points. The similarity that does so
-# best is a least-squares problem with four unknowns, and as the fixed points are the same for all faces, one small matrix
-# solves it for the whole batch. The five points below are those that face recognition commonly uses for 112 pixels.
-# Where the new picture reaches beyond the old one, the old one's border is repeated.
+# Which regions it reaches depends on how the face lies in the picture. SynthFER shows some forehead and neck, so that
+# the mouth lies at about seven tenths of the height. The paper *aligns* its faces first: it turns and scales each one so
+# that the eyes, the nose and the corners of the mouth come to lie as near as possible to five fixed points. The
+# similarity that does so best is a least-squares problem, and with points written as complex numbers, where
+# multiplying turns and scales, its solution is one line for the whole batch. The five points below are those that face
+# recognition commonly uses for 112 pixels. Where the new picture reaches beyond the old one, the old one's border is
+# repeated.
 
 # %% mystnb={"image": {"alt": "Four faces as they come, above, and aligned, below; in the aligned ones the eyes lie level in the upper half and the mouth in the lower quarter of the picture."}}
 POINTS = torch.tensor(  # eyes, nose, corners of the mouth
@@ -505,24 +508,20 @@ POINTS = torch.tensor(  # eyes, nose, corners of the mouth
 
 
 def aligned(faces):
-    """The same faces, turned, scaled and moved until their landmarks meet POINTS."""
-    # (x, y) of the new picture shows (ax − by + c, bx + ay + d) of the old one.
-    x, y = POINTS.unbind(dim=1)
-    one, zero = torch.ones(5), torch.zeros(5)
-    across, down = torch.stack([x, -y, one, zero]), torch.stack([y, x, zero, one])
-    solve = torch.linalg.pinv(torch.cat([across, down], dim=1).T)  # [4, 10]
-    wanted = faces.landmarks.transpose(1, 2).flatten(1)  # [N, 10]: five x, five y
-    a, b, c, d = (wanted @ solve.T)[:, :, None, None].unbind(dim=1)  # [N, 1, 1]
+    """The same faces, turned, scaled and moved until their landmarks lie nearest to POINTS."""
+    # A point x + iy goes to middle + turn · (point − centre).
+    points, wanted = (torch.view_as_complex(p) for p in (faces.landmarks, POINTS))
+    centre, middle = points.mean(dim=1, keepdim=True), wanted.mean()
+    offset = points - centre  # [N, 5]
+    turn = (offset.conj() * (wanted - middle)).sum(dim=1, keepdim=True)
+    turn = turn / offset.abs().square().sum(dim=1, keepdim=True)  # [N, 1]
+    landmarks = torch.view_as_real(middle + turn * offset)
 
     y, x = torch.meshgrid(torch.arange(112.0), torch.arange(112.0), indexing="ij")
-    source = torch.stack([a * x - b * y + c, b * x + a * y + d], dim=-1)
-    grid = (2 * source + 1) / 112 - 1  # [N, 112, 112, 2] in -1 … 1
+    source = centre[..., None] + (torch.complex(x, y) - middle) / turn[..., None]
+    grid = (2 * torch.view_as_real(source) + 1) / 112 - 1  # [N, 112, 112, 2] in -1 … 1
     border = dict(padding_mode="border", align_corners=False)
     images = F.grid_sample(faces.images / 255, grid, **border)
-
-    # The landmarks move by the inverse map.
-    x, y = faces.landmarks[..., :1] - c, faces.landmarks[..., 1:] - d  # [N, 5, 1]
-    landmarks = torch.cat([a * x + b * y, a * y - b * x], dim=2) / (a**2 + b**2)
     return replace(faces, images=(images * 255).round().byte(), landmarks=landmarks)
 
 
@@ -554,8 +553,8 @@ assert upper_to_lower[1] < upper_to_lower[0] < 1
 
 # %% [markdown]
 # The table holds a lesson that is easy to miss. A corner region of 75 hundredths reaches down to three quarters of the
-# picture's height. If the face is cut out loosely, the mouth lies above that line, and the "upper" regions see all of it
-# and are spoilt with the rest. Only in a tight, aligned picture do the five regions look at different things. Overlap buys
+# picture's height. If the face is cut out loosely, the mouth of most faces lies above that line, and the "upper" regions
+# see most of it and are spoilt with the rest. Only in a tight, aligned picture do the five regions look at different things. Overlap buys
 # redundancy and pays for it with independence, and alignment decides how the bill is split. From here on we use the aligned
 # faces. Here are three of them with the block, and what each region sees.
 
@@ -645,8 +644,9 @@ display(Markdown(
     f"At the {recipes.TIER} tier, after {len(tuned.history)} epochs, the map has "
     f"{h}×{w} places. Under the block their mean weight is {ratio(under):.2f} times "
     f"what it was before the block came, and in the open {ratio(clear):.2f} times. The "
-    f"accuracy on {len(straight)} validation faces is {100 * accuracy[0]:.1f} % with "
-    f"the mouth visible and {100 * accuracy[1]:.1f} % with the mouth covered."
+    f"accuracy on {len(straight)} validation faces (which also chose the epoch) is "
+    f"{100 * accuracy[0]:.1f} % with the mouth visible and {100 * accuracy[1]:.1f} % with the "
+    "mouth covered."
 ))
 
 # %%
@@ -655,7 +655,7 @@ assert accuracy[0] > 1 / len(EMOTIONS), "better than guessing"
 # %% [markdown]
 # Ratios near 1 mean that the weights do not notice the block; a first ratio well below the second would mean
 # that attention turns away from it. After so short a training, on faces that were never covered, you should not
-# expect much, and a grey block gives weak features anyway, which need no weight to be small. Whether long
+# expect much, and features under a grey block are somewhat weaker anyway, whatever their weight. Whether long
 # training on real faces changes this is a question for measurement; chapter 10 asks it with exact masks. Until
 # then it is safest to think of this attention as a learnt scaling and not as something that knows what is
 # covered.
@@ -675,24 +675,24 @@ assert accuracy[0] > 1 / len(EMOTIONS), "better than guessing"
 #
 # The side becomes $\sqrt{0.75} \approx 0.866$, so diagonal corners share a square of side
 # $2 \cdot 0.866 - 1 = 0.732$, which is 54 hundredths of the picture and more than seven tenths of either region.
-# By side they share a square of side 0.5, a quarter of the picture. The looks are then so alike that five of them
-# tell hardly more than one.
+# By side they share a square of side 0.5, a quarter of the picture. By area the looks are so alike that little is
+# left for five of them to tell apart.
 # ````
 
 # %% [markdown]
 # ````{exercise} Attention one stage earlier
 # :label: fgw-stage
 #
-# `FGW(attention_after=-2)` puts attention after ResNet's third stage, where the map has twice as many places
-# along each side. Print the shape of `output.attention`, repeat the experiment, and compare the two ratios.
-# Which of the two has a finer idea of the block?
+# `replace(recipe, attention_after=-2)` puts attention after ResNet's third stage, where the map has about twice as
+# many places along each side. Fine-tune with it, print the shape of `before.attention`, repeat the experiment, and
+# compare the two ratios. Which of the two has a finer idea of the block?
 # ````
 #
 # ````{solution} fgw-stage
 # :class: dropdown
 #
-# The map has 6×6 places at the smoke tier and 7×7 with ResNet18 on 112 pixels, so that the 7×7 window no longer
-# sees everything from everywhere. More places lie wholly under the block or wholly in the open.
+# The map has 5×5 places in the smoke tier's experiment (6×6 on its usual 48 pixels) and 7×7 with ResNet18 on 112
+# pixels, so that the 7×7 window no longer sees everything from everywhere. More places lie wholly under the block or wholly in the open.
 # ````
 
 # %% [markdown]
@@ -731,8 +731,8 @@ assert accuracy[0] > 1 / len(EMOTIONS), "better than guessing"
 #
 # The attention is CBAM {cite:p}`woo2018cbam`, which extends the channel attention of squeeze-and-excitation
 # networks {cite:p}`hu2018squeeze` by the maximum and by places. Region attention networks {cite:p}`wang2020ran`
-# cut faces in the same five ways and give each *region* one weight; they are the nearest relative of FGW, and
-# their collection of really occluded faces will test it in chapter 9. Patches around landmarks, gated by how
+# cut a face in a similar way, into upper corners, a lower middle and central crops beside the whole face, and give
+# each *region* one weight; they are the nearest relative of FGW, and their collection of really occluded faces will test it in chapter 9. Patches around landmarks, gated by how
 # visible they are, are the idea of gACNN {cite:p}`li2019gacnn`. That cutting can be part of a network and learnt
 # is shown by spatial transformers {cite:p}`jaderberg2015transformer`. The backbone is ResNet
 # {cite:p}`he2016resnet`, and the paper followed here is Xi's {cite:p}`xi2022occluded`.

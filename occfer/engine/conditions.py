@@ -110,7 +110,8 @@ def lost(before: Predictions, after: Predictions) -> Float[np.ndarray, " faces"]
     """Of each face: 1 where it was recognised before only, −1 after only, else 0.
 
     The mean is the fall of :func:`drop`. Its interval is that of a mean of these values, which is
-    narrower than two intervals of accuracies tell: the same faces are hard before and after.
+    narrower than two accuracies on different faces would give, as far as the same faces are hard
+    before and after.
     """
     return before.correct.astype(float) - after.correct
 

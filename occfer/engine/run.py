@@ -23,6 +23,7 @@ from occfer.engine.batches import steps_per_epoch
 from occfer.engine.batchnorm import synchronised
 from occfer.engine.checkpoint import Checkpoints
 from occfer.engine.failures import Reading, memory_explained, refuse_loss
+from occfer.engine.lock import locked
 from occfer.engine.stopping import StopRequest, stop_on_interrupt
 from occfer.engine.supply import Batch, Supply
 from occfer.engine.team import Team, is_first_process
@@ -209,11 +210,16 @@ def running(
         network: initialised; where the folder holds a run, it is overwritten by its weights.
         inputs: what else decides the outcome, such as hashes of the faces, as JSON values.
         name: of the bar that ``progress`` shows.
+
+    Raises:
+        BlockingIOError: another process is training the run of this folder.
+        ValueError: the folder holds a run of another recipe.
     """
     keep_memory()
     bar = tqdm(desc=name, unit="step", disable=not (progress and is_first_process()))
     several = fabric.world_size > 1
-    with stop_on_interrupt(patient=several) as stop, bar, memory_explained(recipe):
+    own = Path(folder) if folder is not None and fabric.is_global_zero else None
+    with locked(own), stop_on_interrupt(patient=several) as stop, bar, memory_explained(recipe):
         run = Run(network, faces, recipe, inputs, folder, fabric, watchers, stop, bar)
         yield run
         saved = run.save()

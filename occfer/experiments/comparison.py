@@ -125,9 +125,11 @@ class Comparison:
                 f"in the mean over {len(self.differences)} seeds ({spread}; face by face, "
                 f"McNemar's test over all seeds p = {self.p_faces:.2g})"
             )
-        verdict = "more than chance would give" if self.beyond_chance else (
-            "which chance alone could give"
-        )  # fmt: skip
+        verdict = "more than chance would give"
+        if not self.beyond_chance:
+            verdict = "which chance alone could give"
+        elif self.p_seeds is None:
+            verdict = "more than other faces would give; of other seeds it cannot be asked"
         return f"{first} scores {self.mean:+.2f} points against {second} {chance}, {verdict}."
 
 

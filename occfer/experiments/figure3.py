@@ -17,10 +17,11 @@ from occfer.baselines import DESCRIPTORS, Baseline, fit_baseline
 from occfer.data import FaceSet
 from occfer.data.landmarks import add_landmarks
 from occfer.engine.conditions import Conditions, drop, lost, recognised_share
-from occfer.engine.evaluate import evaluate, mcnemar
+from occfer.engine.evaluate import Predictions, evaluate
 from occfer.engine.measurements import interval_of_mean
 from occfer.engine.records import Record
 from occfer.experiments import methods, table1
+from occfer.experiments.comparison import by_seed
 from occfer.experiments.methods import Trained, trained_network
 from occfer.occlusion.blocks import Fill, block
 from occfer.occlusion.testsets import Only, occluded
@@ -106,11 +107,15 @@ class Curve:
         """Of each seed, the fall from 0 to 30 %: in points, and relative."""
         return [drop(_sets(each)["0"], _sets(each)[str(RATIOS[-1])]) for each in self.records]
 
+    def under(self, condition: str) -> dict[int, Predictions]:
+        """What every seed that was scored under a condition said of it."""
+        scored = [record for record in self.records if condition in _sets(record)]
+        return by_seed(scored, condition)
+
     @property
     def masked(self) -> list[float]:
         """Accuracy in a surgical mask of every seed that was scored so, in per cent."""
-        sets = [_sets(record) for record in self.records]
-        return [100 * each[MASK].accuracy for each in sets if MASK in each]
+        return [100 * said.accuracy for said in self.under(MASK).values()]
 
     @property
     def drop_interval(self) -> tuple[float, float]:
@@ -141,28 +146,6 @@ class Curve:
 
 def _sets(record: Record) -> Conditions:
     return record.predictions
-
-
-def compare(first: str, second: str, found: Mapping[str, Curve], condition: str) -> str:
-    """One honest sentence on two rows under one condition, for every seed that both have."""
-    pairs = [
-        (a.values["seed"], _sets(a)[condition], _sets(b)[condition])
-        for a in (found[first].records if first in found else ())
-        for b in (found[second].records if second in found else ())
-        if a.values["seed"] == b.values["seed"] and condition in _sets(a) and condition in _sets(b)
-    ]
-    if not pairs:
-        return f"{first} against {second}: not run."
-    told = []
-    for seed, ours, theirs in pairs:
-        only_ours, only_theirs, p = mcnemar(ours, theirs)
-        difference = 100 * (ours.accuracy - theirs.accuracy)
-        verdict = "more than chance would give" if p < 0.05 else "which chance alone could give"
-        told.append(
-            f"seed {seed}: {difference:+.2f} points, {only_ours} faces by the first alone and "
-            f"{only_theirs} by the second alone (McNemar's exact p = {p:.2g}), {verdict}"
-        )
-    return f"{first} against {second}: {'; '.join(told)}."
 
 
 def curves(results: Path, data: str, tier: Tier) -> list[Curve]:

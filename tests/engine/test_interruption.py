@@ -123,6 +123,33 @@ def test_a_stopped_process_is_continued_by_the_next(
     assert_same(run(faces, recipe, folder), uninterrupted[method])
 
 
+@pytest.mark.slow
+def test_a_second_process_leaves_a_run_alone_until_the_first_is_gone(
+    tmp_path, faces, recipes, uninterrupted
+) -> None:
+    """The first one sleeps in the middle of a step; a half-written file of its own lies there."""
+    folder, recipe = tmp_path / "run", recipes["finetune"]
+    job = {
+        "recipe": as_dict(recipe),
+        "faces": str(faces.save(tmp_path / "faces")),
+        "run": str(folder),
+        "step": 4,
+        "signal": signal.SIGSTOP,
+    }
+    command = [sys.executable, "-c", VICTIM, json.dumps(job)]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) as first:
+        try:
+            assert os.WIFSTOPPED(os.waitpid(first.pid, os.WUNTRACED)[1])
+            (folder / "state-000099.safetensors").write_bytes(b"half of it")
+            before = {path: path.read_bytes() for path in folder.iterdir()}
+            with pytest.raises(BlockingIOError, match="should be free, but another process is"):
+                run(faces, recipe, folder)
+            assert {path: path.read_bytes() for path in folder.iterdir()} == before
+        finally:
+            first.kill()
+    assert_same(run(faces, recipe, folder), uninterrupted["finetune"])
+
+
 @pytest.mark.parametrize("step", [0, 2, 3, 7, 8])
 @pytest.mark.parametrize("method", ["pretrain", "finetune"])
 def test_a_run_may_be_stopped_at_any_step(

@@ -164,7 +164,7 @@ def test_a_verdict_asks_seeds_and_faces() -> None:
     assert one.beyond_chance
     said = one.sentence("A", "B")
     assert "30 faces are recognised by the first alone and 5 by the second alone" in said
-    assert said.endswith("more than chance would give.")
+    assert said.endswith("more than other faces would give; of other seeds it cannot be asked.")
     near = compare({1: recognised(np.arange(9) < 5)}, {1: recognised(np.arange(9) < 4)})
     assert near.verdict == "not told apart"
     torn = compare(seeds(0.95, 0.5, 0.9, faces=500), seeds(0.5, 0.6, 0.7, faces=500, base=9))
