@@ -30,21 +30,27 @@
 #   remember so that it can be stopped at any moment;
 # - how MTCNN finds faces and five points on each, and how the points bring all faces into one place;
 # - how copies are found, exact and approximate, and why they matter most between training and test;
-# - how the same is done over night, from a shell.
+# - how the same is done overnight, from a shell.
 #
 # You need Python and no knowledge of networks, of either kind. The last cell prints how long this
 # notebook took, and how much memory.
 
 # %% tags=["colab", "remove-cell"]
-# Where occfer is missing, as on Colab, this installs it.
+# Where occfer is missing, as on Colab, this installs it, beside the recorded runs that the page reads.
 import importlib.util
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 if importlib.util.find_spec("occfer") is None:
-    source = "occfer @ git+https://github.com/occfer/occfer"
+    if not Path("occfer").exists():
+        clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
+        subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, source], check=True)
+    subprocess.run([*pip, "./occfer"], check=True)
+if Path("occfer/book/results").is_dir():
+    os.chdir("occfer/book")
 
 # %%
 import io
@@ -79,7 +85,7 @@ def table(head, rows):
 # ## Before the first request: whose face is it?
 #
 # A picture of a face has at least two people behind it. The one **behind the camera** holds the
-# copyright; the one **in front of it** has rights to the own image and to data about the own body. A
+# copyright; the one **in front of it** has rights to their image and to data about their body. A
 # licence speaks for the first of the two only. Creative Commons says so in the licence itself: privacy
 # and publicity rights are not licensed. Four questions should have an answer on paper before a crawl
 # begins.
@@ -99,7 +105,7 @@ def table(head, rows):
 # {cite:p}`peng2021mitigating`.
 #
 # *What will it be used for?* To learn how an eyebrow looks is one thing, to judge employees is another.
-# European law forbids systems that infer emotions at work and in schools, but for medical and safety
+# European law forbids systems that infer emotions at work and in schools, except for medical and safety
 # reasons (Regulation 2024/1689, article 5).
 #
 # This is no legal advice: laws differ between countries and change. Ask whoever is responsible where you
@@ -107,7 +113,7 @@ def table(head, rows):
 # way the easy one:
 #
 # - The default engine is Openverse, which finds **openly licensed** pictures and says under which
-#   licence and by whom. Bing and Baidu, which the paper's authors will have used, know nothing of
+#   licence and by whom. Bing and Baidu, which a crawl like the paper's may have used, know nothing of
 #   licences. They are there, but one has to ask for them by name.
 # - Every request says who asks, with an address under which *you* can be reached.
 # - A **manifest** keeps for every URL where it came from. Without it nobody can give credit, follow up a
@@ -220,7 +226,7 @@ BUSY_ONCE = "/surprised-child/2.png"
 INWARD = "http://169.254.169.254/latest/meta-data/"
 
 # %% [markdown]
-# The server itself takes thirty lines of Python's own `http.server`. It answers searches in the form in
+# The server itself takes forty lines of Python's own `http.server`. It answers searches in the form in
 # which Openverse answers them, so that the library's class for Openverse can read them; all that
 # differs is the address.
 
@@ -395,8 +401,8 @@ assert (
 # A crawl is this request, many times, and a memory. `crawl` searches page by page until every keyword
 # has its **quota** of pictures. It is polite: so many seconds between two requests to one host, few at a
 # time, and a busy server is asked again after a pause that doubles each time, or is as long as the
-# server wishes. Pictures are stored under their own SHA-256, never under a name from the net, and what a
-# file is decides its content: it is decoded, with a limit on its pixels, before it is believed.
+# server wishes. Pictures are stored under their own SHA-256, never under a name from the net, and its
+# content decides what a file is: it is decoded, with a limit on its pixels, before it is believed.
 
 # %%
 from occfer.data.crawl import Openverse, Pace, crawl
@@ -653,7 +659,7 @@ plt.show()
 # know: not one byte of it is the same. Such copies are found by a **perceptual hash**. The picture is
 # shrunk to $32 \times 32$ grey pixels and decomposed into cosine waves; of these only the 64 coarsest
 # are kept, and of each only whether it is stronger or weaker than the middle one. Compression, a little
-# light or a small shift change few of the 64 bits; another face changes about half of them.
+# light or a small shift change few of the 64 bits; another face changes nearly half of them.
 
 # %%
 from scipy.fft import dctn
@@ -673,7 +679,7 @@ bits = np.stack([wave_signs(face) for face in pool.images])
 numbers = np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
 print("the same as the library's:", bool((numbers == perceptual_hashes(pool)).all()))
 
-# %% mystnb={"image": {"alt": "Histogram of the number of differing bits between the hashes of all pairs of faces. Nearly all pairs lie in a broad hump around 32 bits; far to its left, before a dashed line, stand a few pairs that hardly differ."}}
+# %% mystnb={"image": {"alt": "Histogram of the number of differing bits between the hashes of all pairs of faces. Nearly all pairs lie in a broad hump around 29 bits; far to its left, before a dashed line, stand a few pairs that hardly differ."}}
 NEAR = 8  # bits; it lies in the gap
 apart = (bits[:, None] != bits[None]).sum(axis=2)[np.triu_indices(len(bits), 1)]
 figure, axis = plt.subplots(figsize=(6, 2.4))
@@ -684,7 +690,7 @@ axis.legend()
 plt.show()
 
 # %% [markdown]
-# There is a gap between copies and strangers, and the limit belongs into it. Where it lies depends on
+# There is a gap between copies and strangers, and the limit belongs in it. Where it lies depends on
 # the pictures: these faces are small and were found anew on each picture, a pixel or two beside the last
 # time. On FER2013, where nothing is detected anew, half as many bits are enough and more would do harm,
 # so that the library's default is smaller. Look at the histogram of your own faces.
@@ -779,7 +785,7 @@ museum.shutdown()
 museum.server_close()
 
 # %% [markdown]
-# ## Over night
+# ## Overnight
 #
 # On the real internet the same takes two commands. In the evening, with your own address:
 #
@@ -850,7 +856,7 @@ display(Markdown(
 # ````
 
 # %% [markdown]
-# ````{exercise} Six points instead of four numbers
+# ````{exercise} Six numbers instead of four
 # :label: collect-affine
 #
 # Let `fitted` solve for a general affine map (six unknowns) instead of a similarity, and align the three turned

@@ -28,15 +28,21 @@
 # memory.
 
 # %% tags=["colab", "remove-cell"]
-# Where occfer is missing, as on Colab, this installs it.
+# Where occfer is missing, as on Colab, this installs it, beside the recorded runs that the page reads.
 import importlib.util
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 if importlib.util.find_spec("occfer") is None:
-    source = "occfer @ git+https://github.com/occfer/occfer"
+    if not Path("occfer").exists():
+        clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
+        subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, source], check=True)
+    subprocess.run([*pip, "./occfer"], check=True)
+if Path("occfer/book/results").is_dir():
+    os.chdir("occfer/book")
 
 # %%
 import time
@@ -160,8 +166,10 @@ display(Markdown("\n".join(head + quoted)))
 # Lines are means over training seeds, and the bands around them reach from the lowest seed to the
 # highest. The points at the right are means over those seeds that were also scored in front of faces in a
 # surgical mask. On FER2013 the networks of Table 1 are the very ones that are scored here. On SynthFER some
-# were trained again on another machine, so that their numbers on whole faces differ a little from those of
-# chapters 7 and 8. The table names the precision in which each row was trained.
+# were trained again on another machine in another precision, so that their numbers differ from those of
+# chapters 7 and 8, sometimes by several points: with the same seed and the same faces, rounding alone leads a
+# network elsewhere. It is one more reason to read intervals over seeds before any number. The table names the
+# precision in which each row was trained.
 
 # %% mystnb={"image": {"alt": "Two panels, SynthFER and FER2013: accuracy against the covered share of the face for every recorded method, with bands over seeds and separate points for the surgical mask."}}
 LOOK = {

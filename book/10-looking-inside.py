@@ -14,7 +14,7 @@
 # The paper ends with a picture (§3.6, Figure 4): faces with more and more of them covered above, and
 # below them the same faces, bright where the network looks. The bright parts lie on eyes, brows and
 # mouths that are not covered, and the paper concludes that its method has learnt to look past the
-# occluder. It is a beautiful picture. It is also six faces, chosen by nobody knows whom.
+# occluder. It is a beautiful picture. It is also a few faces, chosen by nobody knows whom.
 #
 # This chapter draws the picture and then measures what it seems to say, on every test face. You will learn
 #
@@ -28,15 +28,21 @@
 # end come from recorded runs. The last cell prints how long this notebook took, and how much memory.
 
 # %% tags=["colab", "remove-cell"]
-# Where occfer is missing, as on Colab, this installs it.
+# Where occfer is missing, as on Colab, this installs it, beside the recorded runs that the page reads.
 import importlib.util
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 if importlib.util.find_spec("occfer") is None:
-    source = "occfer @ git+https://github.com/occfer/occfer"
+    if not Path("occfer").exists():
+        clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
+        subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, source], check=True)
+    subprocess.run([*pip, "./occfer"], check=True)
+if Path("occfer/book/results").is_dir():
+    os.chdir("occfer/book")
 
 # %%
 import math
@@ -179,12 +185,12 @@ plt.show()
 # ## How much of the look falls on the occluder?
 #
 # Chapter 3 promised exact masks, and here they pay. Let $m$ be the mask and $s$ the map. The occluder's
-# share of the saliency is $\sum ms / \sum s$. A map that knows nothing puts onto the occluder what the
-# occluder takes of the picture, so we divide by that:
+# share of the saliency is $\sum ms / \sum s$. A map that is even, or drawn by chance, puts onto the occluder
+# what the occluder takes of the picture, so we divide by that:
 #
 # $$ \rho = \frac{\sum m s \,/ \sum s}{\frac{1}{HW} \sum m}. $$
 #
-# One is what a blind map gets. Below one the network looks past the occluder, above one it stares at it.
+# One is what an even map gets. Below one the network looks past the occluder, above one it stares at it.
 
 # %%
 def ratio(saliency, mask):
@@ -257,8 +263,8 @@ for axis, way in zip(axes, (deletion, insertion), strict=True):
         axis.plot(np.linspace(0, 100, 11), curve.mean(dim=0), color=colour, marker=marker,
                   label=f"{name}: {area(curve).mean():.2f}")
     axis.set(title=f"{way.__name__}, {len(few)} faces", xlabel=f"pixels {'taken' if way is deletion else 'brought'} (%)")
-    axis.legend(title="area", fontsize=8)
-axes[0].set_ylabel("probability of the answer")
+    axis.legend(title="area", fontsize=8, loc="lower left")
+axes[0].set(ylabel="probability of the answer", ylim=(0, 1))
 plt.show()
 
 # %% [markdown]
@@ -321,10 +327,12 @@ plt.show()
 #
 # ## What the records say
 #
-# Now the same measures on all test faces, from the records that `occfer reproduce figure4` leaves. They are
-# of the laptop tier where one was run, else of the smoke tier, and every table says of which. Four
-# comparisons matter: the whole method with and without attention, with and without LGDS, with and without
-# regions, and a network with and without pre-training. Grad-CAM is the map that all of them have.
+# Now the same measures on all test faces, from the records that `occfer reproduce figure4` leaves; deletion
+# and insertion, which cost most, on the first faces of each expression. The records are of the laptop tier
+# where one was run, else of the smoke tier, and every table says of which. Four comparisons matter: the
+# whole method with and without attention, with and without LGDS, with and without FGW and LGDS together
+# (regions, attention and their loss), and a plain network with and without pre-training. Grad-CAM is the map
+# that all of them have.
 
 # %%
 by_tier = {tier: figure4.recorded(RESULTS, "synthfer", tier) for tier in ("laptop", "smoke")}
@@ -345,7 +353,7 @@ def line(name, seeds, records, measure, where):
 
 
 head = f"| | seeds | {' | '.join(titles[condition] for condition in under)} |\n|---|---|{'---|' * len(under)}"
-caption = "share of the saliency on the occluder over the occluder's share of the face; 1 is blind"
+caption = "share of the saliency on the occluder over the occluder's share of the face; an even map gets 1"
 for name, methods in (("attention", WATCHED), ("Grad-CAM", tuple(found))):
     lines = [line(row, len(found[row]), found[row], f"{name} ratio", under) for row in methods]
     lines += [line(f"*{blind}*", "–", any_records, f"{blind} ratio", under) for blind in CONTROLS]
@@ -361,7 +369,7 @@ for name, methods in (("attention", WATCHED), ("Grad-CAM", tuple(found))):
 PAIRS = {
     "Attention": ("OCL+Res18+FGW+LGDS", "OCL+Res18+FGW+LGDS-unattended", ("Grad-CAM",)),
     "LGDS": ("OCL+Res18+FGW+LGDS", "OCL+Res18+FGW", ("Grad-CAM", "attention")),
-    "Cutting into regions": ("OCL+Res18+FGW+LGDS", "OCL+Res18", ("Grad-CAM",)),
+    "Regions, attention and LGDS together": ("OCL+Res18+FGW+LGDS", "OCL+Res18", ("Grad-CAM",)),
     "OCL": ("OCL+Res18", "Res18-scratch", ("Grad-CAM",)),
 }
 COVER = {"30": "a block over three tenths of the face", figure3.MASK: "a surgical mask"}
@@ -381,12 +389,13 @@ def looks(what, condition, name):
         return f"- *{what}*, {name}: not run ({', '.join(missing) or 'no seed in common'})."
     side, _, doubtful = found_here.verdict.partition(" on ")
     doubt = ", on these faces; other seeds might say otherwise" if doubtful else ""
-    return f"- *{what}*, {name}: with and without it, {found_here}. {MEANS[side]}{doubt}."
+    size = "" if abs(found_here.mean) >= 0.005 else " It is less than a hundredth, and matters to nobody."
+    return f"- *{what}*, {name}: with and without it, {found_here}. {MEANS[side]}{doubt}.{size}"
 
 
 for condition, cover in COVER.items():
     middle = figure4.values_of(any_records, condition, "middle ratio")
-    blind = "" if middle is None else f" A blind map gets 1, one in the middle {np.nanmean(middle):.2f}."
+    blind = "" if middle is None else f" An even map gets 1, one in the middle {np.nanmean(middle):.2f}."
     sentences = [looks(what, condition, name) for what, (*_, maps) in PAIRS.items() for name in maps]
     display(Markdown(f"**Ratio on {cover}.**{blind}\n\n" + "\n".join(sentences)))
 
@@ -399,15 +408,16 @@ def helps(what, condition):
     first, second, _ = PAIRS[what]
     right = figure4.compare(found, first, second, condition, "correct")
     if right is None:
-        return f"| {what} | {COVER[condition]} | not run | | |"
+        return f"| {what} | {COVER[condition]} | not run | | | |"
+    seeds = "–" if right.interval is None else "{:+.2f} to {:+.2f}".format(*(100 * each for each in right.interval))
     start, end = (100 * each for each in right.interval_faces)
     return (
         f"| {what} | {COVER[condition]} | {len(right.by_seed)} | {100 * right.mean:+.2f} "
-        f"[{start:+.2f}, {end:+.2f}] | {right.verdict} |"
+        f"| {start:+.2f} to {end:+.2f} | {seeds} | {right.verdict} |"
     )
 
 
-head = "| with and without | under | seeds | points of accuracy [95 % over faces] | |\n|---|---|---|---|---|"
+head = "| with and without | under | seeds | points of accuracy | 95 % over faces | 95 % over seeds | |\n" + "|---" * 7 + "|"
 lines = [helps(what, condition) for what in PAIRS for condition in COVER]
 display(Markdown(f"{head}\n" + "\n".join(lines)))
 
@@ -432,14 +442,17 @@ head = (
     "|---|---|---|---|---|---|"
 )
 lines = [each for row in found for each in areas(row)]
-caption = f"**Areas under the curves, SynthFER, {TIER} tier**: small is good for deletion, large for insertion"
+caption = (
+    f"**Areas under the curves, SynthFER, {TIER} tier, the first {figure4.CURVED_FACES} test faces of each "
+    "expression**: small is good for deletion, large for insertion"
+)
 display(Markdown(f"{caption}\n\n{head}\n" + "\n".join(lines)))
 
 # %% [markdown]
 # Look at the lines *chance* and *middle* first. Where Grad-CAM hardly differs from chance, the map has found
 # nothing that the network needs. Where a Gaussian in the middle does better than Grad-CAM, the network needs
-# the middle of the picture more than what its map marks. It is the usual fate of maps on faces that are all aligned, and a reason to put
-# this control beside every such number.
+# the middle of the picture more than what its map marks. It may do so because these faces all fill the middle
+# of the picture. It is a reason to put this control beside every such number.
 
 # %% mystnb={"image": {"alt": "From the records where they exist: for every expression the share of the whole method's saliency on brows, eyes, nose, mouth and the rest, or a note that it was not run."}}
 records = found["OCL+Res18+FGW+LGDS"]
@@ -499,8 +512,9 @@ plt.show()
 #
 # *A map that looks right may be right about the picture alone.* The network that forgets tells the two apart.
 #
-# *A noise block is easy to look past.* It resembles nothing that a face has. A low ratio on noise says little
-# about hands, and the mask is the harder question of the two.
+# *A noise block resembles nothing that a face has, and yet these networks do not look past it.* Their ratios on
+# noise are about those of an even map, and accuracy falls about as far as under the mask. A low ratio on noise
+# would still say little about hands.
 #
 # *And none of this says that looking past the occluder is why a network is right.* For that one would have
 # to change where it looks and see whether its answers get better; training with and without attention, in
@@ -534,7 +548,7 @@ plt.show()
 # ````{solution} look-right
 # :class: dropdown
 #
-# `values["30"]["correct"]` stands in each record beside the ratios. A higher ratio among the wrong ones fits the idea, but
+# `record.predictions.values["30"]["correct"]` stands beside `"Grad-CAM ratio"`. A higher ratio among the wrong ones fits the idea, but
 # blocks that hide the mouth also cause both.
 # ````
 

@@ -28,15 +28,21 @@
 # wrong. The last cell prints how long this notebook took, and how much memory.
 
 # %% tags=["colab", "remove-cell"]
-# Where occfer or Ray is missing, as on Colab, this installs them.
+# Where occfer or Ray is missing, as on Colab, this installs them, beside the recorded runs that the page reads.
 import importlib.util
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 if importlib.util.find_spec("occfer") is None or importlib.util.find_spec("ray") is None:
-    source = "occfer[ray] @ git+https://github.com/occfer/occfer"
+    if not Path("occfer").exists():
+        clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
+        subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, source], check=True)
+    subprocess.run([*pip, "./occfer[ray]"], check=True)
+if Path("occfer/book/results").is_dir():
+    os.chdir("occfer/book")
 
 # %%
 import json
@@ -260,13 +266,7 @@ print((folder / "spread" / "rejected.tsv").read_text())
 # from a shard, with one thread, and counted the seconds of the processor:
 
 # %%
-def find_results():
-    here = Path.cwd()
-    places = [at / "book" / "results" for at in (here, *here.parents)]
-    return next(place for place in places if place.is_dir())
-
-
-record = json.loads((find_results() / "scale" / "align.json").read_text())
+record = json.loads(Path("results/scale/align.json").read_text())
 rows = [
     "| longer side | pictures a second of one core | kB a picture | kB a face in the set |",
     "|---|---|---|---|",

@@ -172,10 +172,10 @@ class Difference:
         seeds = "by one seed" if count == 1 else f"by {count} seeds that agree"
         if self.interval is not None:
             start, end = self.interval
-            seeds = f"{start:+.3f} to {end:+.3f} over {count} seeds"
+            seeds = f"{start:+.4f} to {end:+.4f} over {count} seeds"
         return (
-            f"{self.first:.3f} against {self.second:.3f}, a difference of {self.mean:+.3f} (95 % "
-            f"interval {low:+.3f} to {high:+.3f} over faces, {seeds})"
+            f"{self.first:.4f} against {self.second:.4f}, a difference of {self.mean:+.4f} (95 % "
+            f"interval {low:+.4f} to {high:+.4f} over faces, {seeds})"
         )
 
 

@@ -39,6 +39,17 @@ def test_notebook_is_fit_to_be_read(path: Path, check) -> None:
     assert check(checks.read(path), path.name) == []
 
 
+def test_the_cell_for_colab_is_one_everywhere() -> None:
+    """Chapter 12 also installs Ray; else a change in one page would be forgotten in another."""
+    cells = set()
+    for path in CHAPTERS:
+        [cell] = [c for c in checks.read(path).cells if "colab" in c.metadata.get("tags", [])]
+        assert 'os.chdir("occfer/book")' in cell.source, path.stem
+        if path.stem != "12-more-machines":
+            cells.add(cell.source)
+    assert len(cells) == 1
+
+
 @every_chapter
 def test_no_result_is_typed_into_prose(path: Path) -> None:
     if checks.chapter_number(path) >= checks.FIRST_RESULTS_CHAPTER:
