@@ -35,6 +35,7 @@ from occfer.engine.records import make_record
 from occfer.engine.team import is_first_process
 from occfer.experiments import datacard, duplicates, occlusion_ferplus, table1
 from occfer.experiments.reproduce import EXPERIMENTS, reproduce
+from occfer.files import writable
 from occfer.memory import keep_memory
 from occfer.occlusion import testsets
 from occfer.plots import show_history, style
@@ -128,6 +129,8 @@ class Evaluate(Data):
     """Also write what the network said of every face to this .npz file."""
 
     def run(self) -> None:
+        if self.predictions is not None:
+            writable(self.predictions)
         found = evaluate(load_classifier(self.model), load_faces(self.data, self.split, self.root))
         if self.predictions is not None:
             found.save(self.predictions)
@@ -164,11 +167,12 @@ class Predict:
     def _say(self, network, source, name: str, alone: bool = False) -> None:
         try:
             found = predict(network, source, self.aligned, self.choice)
-        except ValueError as failure:
+        except (ValueError, OSError) as failure:
             # Among many pictures one without a face, or a broken one, stops nothing.
-            if alone or not isinstance(failure, NoFace | BadPicture):
+            if alone or not isinstance(failure, NoFace | BadPicture | OSError):
                 raise
-            say(f"{name}\tno face")
+            what = "no face" if isinstance(failure, NoFace) else "not read"
+            say(f"{name}\t{what}\t{failure}")
             return
         for emotion, probabilities in zip(found.emotions, found.probabilities, strict=True):
             say(f"{name}\t{emotion}\t{probabilities.max().item():.3f}")
@@ -396,6 +400,7 @@ class Occlude:
                 testsets.restore(manifest, faces, name, real)
                 print(f"{name}\tthe same pixels")
             return
+        writable(self.manifest)
         real = self._real() if self.real else None
         manifest = testsets.make_manifest(faces, self.variants, self.seed, real)
         for name, variant in manifest.variants.items():
@@ -440,6 +445,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``occfer`` and ``python -m occfer``; errors are one sentence, not a trace."""
     command = tyro.cli(Command, args=arguments, prog="occfer", description=__doc__)
     keep_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that is no text shall stop nothing
+            stream.reconfigure(errors="backslashreplace")
     try:
         command.run()
     except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:

@@ -62,6 +62,21 @@ def write_atomically(path: Path, content: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
+def writable(path: Path) -> Path:
+    """A file that is to be written later; says now where that cannot be.
+
+    Raises:
+        OSError: it is a folder, or its own folder cannot be written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OSError(
+            f"{path} should be a file that can be written, but is a folder or lies in one that is "
+            "read-only; choose another."
+        )
+    return path
+
+
 def _flush(path: Path) -> None:
     with open(path, "rb") as file:
         os.fsync(file.fileno())

@@ -76,10 +76,16 @@ class Pretrained(nn.Module):
             "network": type(self).__name__,
             "options": self.options,
             "recipe": stated,
-            "sha256": save_tensors(self.state_dict(), folder / WEIGHTS),
+            # The options stand in the weights' file too, and so under its hash.
+            "sha256": save_tensors(
+                self.state_dict(),
+                folder / WEIGHTS,
+                stated_options(type(self).__name__, self.options),
+            ),
         }
         write_atomically(folder / WORDS, (json.dumps(words, indent=1) + "\n").encode())
-        write_atomically(folder / CARD, model_card(words, record or {}).encode())
+        card = model_card(words, record or {}).encode("utf-8", "backslashreplace")
+        write_atomically(folder / CARD, card)
         (folder / OLD_WORDS).unlink(missing_ok=True)
         return folder
 
@@ -167,7 +173,8 @@ def _words(folder: Path) -> tuple[str, dict[str, Any], str]:
 def _check_fit(kind: type[Pretrained], options: Mapping[str, Any], folder: Path) -> None:
     """Compare a network without memory, on the meta device, with what the weights' file states."""
     try:
-        if not 0 < options.get("size", 1) <= MAX_SIZE:
+        size = options.get("size", 1)
+        if type(size) is not int or not 0 < size <= MAX_SIZE:
             raise ValueError(f"its pictures should have 1 to {MAX_SIZE} pixels a side")
         with torch.device("meta"):
             expected = kind(**options).state_dict()
@@ -181,6 +188,7 @@ def _check_fit(kind: type[Pretrained], options: Mapping[str, Any], folder: Path)
     try:
         with safe_open(folder / WEIGHTS, "pt") as file:
             found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            stated = (file.metadata() or {}).get("occfer")
     except (SafetensorError, OSError) as damage:
         raise ValueError(
             f"{folder / WEIGHTS} should be a safetensors file, but: {damage}."
@@ -189,6 +197,18 @@ def _check_fit(kind: type[Pretrained], options: Mapping[str, Any], folder: Path)
         raise ValueError(
             f"the weights in {folder} do not fit the recipe beside them; save the model again."
         )
+    # Files that are older than this state no options.
+    if stated not in (None, stated_options(kind.__name__, options)["occfer"]):
+        raise ValueError(
+            f"{folder / WORDS} should hold the options that the weights were saved with, but they "
+            "differ; save the network again, or copy both files again."
+        )
+
+
+def stated_options(network: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """A network and its options, as metadata of the weights' file."""
+    kept = {name: value for name, value in options.items() if name != "pretrained"}
+    return {"occfer": json.dumps([network, kept], sort_keys=True)}
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -80,6 +80,16 @@ GENTLE_VIEWS = ViewRecipe(
 """Fine-tuning's augmentation. The paper names none; a face stays whole and uncovered."""
 
 
+def _check_counts(recipe: Any, **least: int) -> None:
+    for name, fewest in least.items():
+        if not getattr(recipe, name) >= fewest:
+            raise ValueError(
+                f"{name} should be at least {fewest}, got {getattr(recipe, name)}; choose another."
+            )
+    if not 0 <= recipe.seed < 2**32 - 1:
+        raise ValueError(f"seed should lie in [0, 2^32 - 1), got {recipe.seed}; choose another.")
+
+
 @dataclass(frozen=True)
 class PretrainRecipe:
     """OCL pre-training (§2.2, §3.2). τ, N and the projector are not in the paper."""
@@ -103,6 +113,9 @@ class PretrainRecipe:
     """With several processes: normalise by the whole batch rather than by each one's part."""
     compile: bool = True
     """On a GPU, with torch.compile; on a CPU the network always runs as it is written."""
+
+    def __post_init__(self) -> None:
+        _check_counts(self, epochs=1, batch_size=2, projector_hidden=1, projector_dimensions=1)
 
     def learning_rate_at(self, epoch: int) -> float:
         """Constant, as the paper's §3.2 reads; ``cosine`` falls to zero over the epochs."""
@@ -146,6 +159,9 @@ class FinetuneRecipe:
     save_every_seconds: float = 120.0
     synchronise_batch_norm: bool = False
     compile: bool = True
+
+    def __post_init__(self) -> None:
+        _check_counts(self, epochs=1, batch_size=2, patience=0, decay_every=1)
 
     def learning_rate_at(self, epoch: int) -> float:
         """The paper's one decay policy; ``epoch`` counts from 0."""

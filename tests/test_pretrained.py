@@ -137,6 +137,12 @@ def test_words_without_end_are_not_read(folder) -> None:
         load_model(folder)
 
 
+def test_options_that_fit_the_weights_and_are_not_theirs_are_refused(folder) -> None:
+    """Regions cut elsewhere have the same weights and give other answers."""
+    with pytest.raises(ValueError, match="should hold the options that the weights were saved"):
+        load_model(change(folder, options={"corner": 0.6}))
+
+
 def test_weights_of_other_shapes_are_refused_before_they_are_read(folder) -> None:
     other = NETWORKS["PlainClassifier"]()
     save_tensors(other.state_dict(), folder / "model.safetensors")

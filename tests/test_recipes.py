@@ -221,6 +221,16 @@ def test_an_unknown_kind_of_recipe_is_refused() -> None:
         from_dict({**as_dict(PretrainRecipe()), "kind": "Cake"})
 
 
+@pytest.mark.parametrize(
+    "wrong", [dict(epochs=0), dict(batch_size=1), dict(seed=-1), dict(seed=2**32)]
+)
+@pytest.mark.parametrize("kind", [PretrainRecipe, FinetuneRecipe])
+def test_counts_that_cannot_be_are_refused(kind, wrong) -> None:
+    [name] = wrong
+    with pytest.raises(ValueError, match=rf"^{name} should .*, got {wrong[name]}; choose another"):
+        kind(**wrong)
+
+
 def test_a_recipe_of_a_later_version_is_refused() -> None:
     with pytest.raises(ValueError, match=r"unknown fields \['flavour'\]; update occfer"):
         from_dict({**as_dict(PretrainRecipe()), "flavour": "vanilla"})

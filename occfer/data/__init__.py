@@ -64,8 +64,11 @@ def _from_folder(path: Path, split: str, options: dict) -> FaceSet:
         return FaceSet.open(path / split, **options)
     if (path / MANIFEST).is_file():
         faces = FaceSet.open(path, **options)
-        if faces.split in ("train", "val", "test") and faces.split != split:
-            raise ValueError(f"{path} holds the {faces.split} split; {split!r} was asked for.")
+        # A set that names no split is all train, as class folders are, so that nobody tests on the
+        # faces trained on.
+        held = faces.split.partition(",")[0] or "train"
+        if held != split:
+            raise ValueError(f"{path} holds the {held} split; {split!r} was asked for.")
         return faces
     from occfer.data.folder import folder
 

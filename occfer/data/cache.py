@@ -28,14 +28,22 @@ def cached(
     renamed, but not with one overwritten in place. A damaged entry is built again. Where nothing
     can be written the faces are given from memory, with a warning.
     """
-    folder = cache_root() / f"{name}-{fingerprint(sources)}"
+    folder, damaged = cache_root() / f"{name}-{fingerprint(sources)}", False
     try:
         return open_faces(folder / split)
     except FileNotFoundError:
         pass
     except DamagedFaceSet:
         rmtree(folder, ignore_errors=True)
+        damaged = (folder / split).exists()
     splits = read()
+    if damaged:
+        warnings.warn(
+            f"{folder} is damaged and cannot be removed, so that {name} was decoded again; remove "
+            f"it, or set OCCFER_CACHE to a folder that can be written to.",
+            stacklevel=2,
+        )
+        return splits[split]
     try:
         for key, faces in splits.items():
             _keep(faces, folder / key)

@@ -17,7 +17,8 @@ def frames(source: int | str | Path) -> Iterator[UInt8[np.ndarray, "height width
     Raises:
         FileNotFoundError: there is no such camera or file, or OpenCV cannot read it.
     """
-    number = int(source) if str(source).isdecimal() else None
+    # OpenCV counts cameras with 32 bits; a longer number is looked for as a file.
+    number = int(source) if str(source).isdecimal() and int(source) < 2**31 else None
     capture = cv2.VideoCapture(str(source) if number is None else number)
     try:
         if not capture.isOpened():

@@ -56,6 +56,13 @@ class Extractor:
 
     def __init__(self, choice: Choice | None = None, device: torch.device | str = "cpu") -> None:
         self.choice = choice or Choice()
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as missing:
+            raise ValueError(
+                f"device should be cpu, or an accelerator that is here, such as cuda; got "
+                f"{str(device)!r} ({str(missing).splitlines()[0][:80]})."
+            ) from missing
         # Boxes of a face differ a little in height and width, so smaller ones are looked for too.
         self.detector = Detector(max(12, self.choice.min_face * 3 // 4), device=device)
 
@@ -182,6 +189,13 @@ def _enlarged(faces: Detections, factor: int) -> Detections:
     return replace(faces, boxes=faces.boxes * factor, landmarks=(faces.landmarks * factor + shift))
 
 
+def _plan(stated: Path) -> object:
+    try:
+        return json.loads(stated.read_text())
+    except (ValueError, RecursionError):
+        return None
+
+
 def _claim(out: Path, sources: list[Files | Shard], choice: Choice) -> None:
     """Write what is extracted from what, or compare it with what is written."""
     plan = {
@@ -195,7 +209,7 @@ def _claim(out: Path, sources: list[Files | Shard], choice: Choice) -> None:
     stated = out / "plan.json"
     if not stated.exists():
         replace_file(stated, json.dumps(plan, indent=1).encode())
-    elif json.loads(stated.read_text()) != plan:
+    elif _plan(stated) != plan:
         raise ValueError(
             f"{out} holds an extraction of other pictures or with another choice; delete it or "
             f"choose another folder."

@@ -23,6 +23,7 @@ COLUMNS = (*FERPLUS, "unknown", "NF")
 
 TABLES = ("ferplus_votes.csv", "fer2013new.csv")
 SHARE_WITH_VOTES = 0.99
+VOTERS = 10
 
 HOW_TO_GET = (
     "put fer2013new.csv from github.com/microsoft/FERPlus beside the challenge's fer2013.csv, or "
@@ -103,8 +104,18 @@ def read_votes(table: Path) -> dict[str, tuple[int, ...]]:
     votes: dict[str, tuple[int, ...]] = {}
     disputed = set()
     for number, row in enumerate(rows(table, COLUMNS)):
-        here = tuple(int(row[column]) for column in COLUMNS)
-        for identifier in _identifiers(row, number):
+        try:
+            here = tuple(int(row[column]) for column in COLUMNS)
+            identifiers = _identifiers(row, number)
+            if not all(0 <= count <= VOTERS for count in here):
+                raise ValueError(f"counts lie from 0 to {VOTERS}, got {here}")
+        except (ValueError, KeyError) as damage:
+            raise ValueError(
+                f"{table} must have the votes of {VOTERS} people for each face, and say which face "
+                f"it is (path, usage and row, or Usage), but row {number} has not ({damage!r}); "
+                f"mend or fetch it again."
+            ) from damage
+        for identifier in identifiers:
             if votes.setdefault(identifier, here) != here:
                 disputed.add(identifier)
     return {identifier: votes[identifier] for identifier in votes.keys() - disputed}
@@ -146,12 +157,24 @@ def rows(table: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
     Raises:
         ValueError: it has not.
     """
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        absent = set(columns) - set(reader.fieldnames or ())
-        if absent:
-            raise ValueError(f"{table} lacks the columns {', '.join(sorted(absent))}.")
-        yield from reader
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            absent = set(columns) - set(reader.fieldnames or ())
+            if absent:
+                raise ValueError(f"{table} lacks the columns {', '.join(sorted(absent))}.")
+            for row in reader:
+                if None in row or None in row.values():
+                    raise ValueError(
+                        f"{table} must have {len(reader.fieldnames)} columns in each line, but "
+                        f"line {reader.line_num} has not; mend or fetch it again."
+                    )
+                yield row
+    except (UnicodeDecodeError, csv.Error) as damage:
+        raise ValueError(
+            f"{table} must be a table in UTF-8 with commas, but is not ({damage}); save or fetch "
+            f"it again."
+        ) from damage
 
 
 def _check_share(count: int, faces: FaceSet, table: Path) -> None:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from occfer.data.align import SIZE
@@ -141,5 +141,12 @@ def _write(file: Path, found: Extracted) -> None:
 
 def _read(files: list[Path], *names: str) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
     for file in files:
-        with safe_open(file, framework="np") as part:
-            yield part.metadata(), {name: part.get_tensor(name) for name in names}
+        try:
+            with safe_open(file, framework="np") as part:
+                words, arrays = part.metadata(), {name: part.get_tensor(name) for name in names}
+        except (SafetensorError, OSError) as damage:
+            raise ValueError(
+                f"{file} should be a part of the extraction, but is damaged ({damage}); delete it, "
+                "and the same call makes it again."
+            ) from damage
+        yield words, arrays

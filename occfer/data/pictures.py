@@ -88,7 +88,7 @@ def decode(
         with Image.open(BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
                 raise _too_many(name, f"it has {image.width} x {image.height} pixels, too many")
-            upright = ImageOps.exif_transpose(_eight_bits(image)).convert(mode)
+            picture = upright(image, mode)
     except TooManyPixels:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -100,14 +100,19 @@ def decode(
         raise BadPicture(
             f"{name} cannot be read as a picture ({why}); replace or remove it."
         ) from error
-    if size is not None and (upright.height, upright.width) != size:
+    if size is not None and (picture.height, picture.width) != size:
         if not resize:
             raise BadPicture(
                 f"{name} must be {size[0]} x {size[1]} pixels high and wide, got "
-                f"{upright.height} x {upright.width}; replace or remove it."
+                f"{picture.height} x {picture.width}; replace or remove it."
             )
-        upright = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(upright)
+        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(picture)
+
+
+def upright(image: Image.Image, mode: Mode) -> Image.Image:
+    """An opened picture in one of the two modes, turned as its EXIF data says."""
+    return ImageOps.exif_transpose(_eight_bits(image)).convert(mode)
 
 
 def _check_bytes(count: int, name: str) -> None:

@@ -141,7 +141,12 @@ def read_joined(table: Path) -> dict[str, int]:
                 f"{table} must give each face's ferplus_class as a number from 0 to 7, got "
                 f"{row['ferplus_class']!r} for {row['path']!r}; mend that line."
             )
-        found[row["path"].rpartition(".")[0]] = int(row["ferplus_class"])
+        identifier, number = row["path"].rpartition(".")[0], int(row["ferplus_class"])
+        if found.setdefault(identifier, number) != number:
+            raise ValueError(
+                f"{table} must give each face one class, but {row['path']!r} has "
+                f"{found[identifier]} and {number}; mend that line."
+            )
     return found
 
 

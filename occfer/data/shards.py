@@ -112,13 +112,15 @@ def find_sources(folder: Path, size: int) -> list[Files | Shard]:
 
 
 def digest(sources: list[Files | Shard]) -> str:
-    """SHA-256 of the names of files and shards, and of the sizes of shards."""
+    """SHA-256 of the names and sizes of files and shards."""
     lines = []
     for source in sources:
-        if isinstance(source, Files):
-            lines += source.names
-        else:
-            lines.append(f"{source.name}\n{(source.folder / source.name).stat().st_size}")
+        for name in source.names if isinstance(source, Files) else [source.name]:
+            try:
+                size = (source.folder / name).stat().st_size
+            except OSError:  # such as a link to nowhere, which is rejected by its name
+                size = -1
+            lines.append(f"{name}\n{size}")
     return hashlib.sha256("\0".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -5,7 +5,9 @@ which holds the SHA-256 of the tensors, is renamed into place. Whatever is damag
 written is recognised, said, and passed over for the state before.
 """
 
+import hashlib
 import json
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +21,9 @@ from torch.optim import Optimizer
 from occfer.files import load_tensors, save_tensors, write_atomically
 
 KEPT = 2
+STATE = re.compile(r"state-\d{6,}\.(json|safetensors)")
+DRAFT = re.compile(r"\.(recipe\.json|history\.csv|state-\d{6,}\.(json|safetensors))\.\d+")
+"""What a run calls its files while it writes them; nothing else in its folder is touched."""
 
 
 @dataclass
@@ -58,11 +63,9 @@ class Checkpoints:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        for remnant in (*self.folder.glob(".*.*"), *self._unfinished()):
-            remnant.unlink()  # a process was killed while it wrote this
         stated = self.folder / "recipe.json"
         if stated.exists():
-            found = json.loads(json.dumps(defaults or {})) | json.loads(stated.read_text())
+            found = json.loads(json.dumps(defaults or {})) | _recipe(stated)
             if found != self.recipe:
                 raise ValueError(
                     f"{self.folder} holds a run of another recipe (differs in "
@@ -71,6 +74,9 @@ class Checkpoints:
                 )
         else:
             write_atomically(stated, json.dumps(self.recipe, indent=1, sort_keys=True).encode())
+        drafts = (path for path in self.folder.glob(".*.*") if DRAFT.fullmatch(path.name))
+        for remnant in (*drafts, *self._unfinished()):
+            remnant.unlink()  # a process was killed while it wrote this
 
     def save(
         self,
@@ -104,6 +110,7 @@ class Checkpoints:
             "param_groups": groups,
             "scaler": dict(scaler or {}),
         }
+        words["words_sha256"] = _words_sha256(words)
         write_atomically(path.with_suffix(".json"), json.dumps(words).encode())
         for old in self._states()[:-KEPT]:
             old.unlink()
@@ -131,14 +138,25 @@ class Checkpoints:
         _lay_out_like_parameters(optimizer)
         if words.get("scaler"):
             load_scaler(words["scaler"])
-        return Place(**words["place"]), _under("best.", tensors) or None
+        return words["place"], _under("best.", tensors) or None
 
     def _newest(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         for path in reversed(self._states()):
             try:
                 words = json.loads(path.read_text())
+                # A state that is older than this has no hash of its words.
+                if words.pop("words_sha256", None) not in (None, _words_sha256(words)):
+                    raise ValueError("its words are not those that were saved")
+                words["place"], _ = Place(**words["place"]), words["param_groups"]
                 return words, load_tensors(path.with_suffix(".safetensors"), words["sha256"])
-            except (OSError, ValueError, KeyError, TypeError) as damage:
+            except (
+                OSError,
+                ValueError,
+                KeyError,
+                TypeError,
+                AttributeError,
+                RecursionError,
+            ) as damage:
                 warnings.warn(
                     f"{path} is passed over for the state before it: {damage}", stacklevel=3
                 )
@@ -147,10 +165,29 @@ class Checkpoints:
     def _unfinished(self) -> list[Path]:
         """Tensors that no words make valid."""
         tensors = self.folder.glob("state-*.safetensors")
-        return [path for path in tensors if not path.with_suffix(".json").exists()]
+        return [
+            path
+            for path in tensors
+            if STATE.fullmatch(path.name) and not path.with_suffix(".json").exists()
+        ]
 
     def _states(self) -> list[Path]:
-        return sorted(self.folder.glob("state-*.json")) if self.folder else []
+        found = self.folder.glob("state-*.json") if self.folder else []
+        return sorted(path for path in found if STATE.fullmatch(path.name))
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as damage:
+        raise ValueError(
+            f"{path} should say which run the folder holds, but is damaged ({damage}); choose "
+            "another folder, or delete this one to train again."
+        ) from damage
+
+
+def _words_sha256(words: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,20 @@ class Curves:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self._events: SummaryWriter | None = None
+        read_table(self.folder)  # says now, and not after an epoch, that it is somebody else's
 
     def __call__(self, model: nn.Module, row: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            self._write(row)
+        except OSError as failure:
+            warnings.warn(
+                f"epoch {row['epoch']} could not be written to {self.folder / TABLE} or "
+                f"{self.folder / EVENTS} ({failure}); the run goes on: make room for it.",
+                stacklevel=2,
+            )
+        return {}
+
+    def _write(self, row: Mapping[str, Any]) -> None:
         rows = [kept for kept in read_table(self.folder) if kept["epoch"] < row["epoch"]]
         write_table(self.folder, [*rows, dict(row)])
         if self._events is None:
@@ -41,7 +54,6 @@ class Curves:
             if name != "epoch":
                 self._events.add_scalar(name, value, row["epoch"])
         self._events.flush()
-        return {}
 
 
 def write_table(folder: str | Path, rows: list[dict[str, Any]]) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, f1_score
-from torch import nn
+from torch import Tensor, nn
 
 from occfer.data.faceset import FaceSet
 from occfer.emotions import EMOTIONS
@@ -194,6 +194,21 @@ def mcnemar(first: Predictions, second: Predictions) -> tuple[int, int, float]:
     return only_first, only_second, float(p)
 
 
+def probabilities_of(logits: Tensor) -> Tensor:
+    """Softmax of a network's logits [B, 7] on the CPU; says so where they are of another kind."""
+    if logits.shape[1:] != (len(EMOTIONS),):
+        raise ValueError(
+            f"a network should give one logit for each of {', '.join(EMOTIONS)}, got shape "
+            f"{list(logits.shape)}; pass one that was made with num_classes={len(EMOTIONS)}."
+        )
+    if not bool(logits.isfinite().all()):
+        raise FloatingPointError(
+            "a network's logits should be numbers, but some are NaN or infinite: its weights have "
+            "diverged, or pictures hold such values; train it again with a lower learning rate."
+        )
+    return logits.float().softmax(dim=1).cpu()
+
+
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
@@ -214,7 +229,7 @@ def evaluate(
     for start in range(0, len(faces), batch_size):
         images = as_float(faces.images[start : start + batch_size].to(device))
         output = model(channels_last(images))
-        probabilities.append(output.logits.float().softmax(dim=1).cpu())
+        probabilities.append(probabilities_of(output.logits))
     model.train(training)
     return Predictions(
         tuple(faces.ids),

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from occfer.data.align import SIZE
 from occfer.emotions import EMOTIONS
 from occfer.fgw import FGW, FGWOutput, PlainClassifier, PlainOutput
+from occfer.files import writable
 from occfer.randomness import generator_for
 
 TOLERANCE = 1e-4
@@ -51,8 +52,7 @@ def export_onnx(model: nn.Module, path: str | Path, side: int = SIZE) -> Path:
         )
     for package in ("onnx", "onnxscript", "onnxruntime"):
         _needs(package)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = writable(Path(path))
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     model = copy.deepcopy(model).cpu().eval()
     try:
@@ -89,6 +89,14 @@ class OnnxClassifier(nn.Module):
             )
             about = json.loads(self.session.get_modelmeta().custom_metadata_map[ABOUT])
             self.output, self.side = OUTPUTS[about["network"]], int(about["side"])
+            if tuple(about["classes"]) != EMOTIONS:
+                raise ValueError(f"its classes are {', '.join(about['classes'])}")
+            names = [
+                [each.name for each in side]
+                for side in (self.session.get_inputs(), self.session.get_outputs())
+            ]
+            if names != [["images"], list(self.output._fields)]:
+                raise ValueError(f"it takes {names[0]} and gives {names[1]}")
         except Exception as damage:  # onnxruntime has a class of its own for each of its errors
             raise ValueError(
                 f"{path} should be a network that occfer export wrote, but cannot be read "

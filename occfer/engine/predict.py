@@ -21,6 +21,7 @@ from occfer.data import pictures
 from occfer.data.align import moved
 from occfer.data.extract import PART, Choice, Extracted, Extractor
 from occfer.emotions import EMOTIONS
+from occfer.engine.evaluate import probabilities_of
 from occfer.engine.export import OnnxClassifier
 from occfer.engine.training import channels_last
 from occfer.views import as_float
@@ -156,7 +157,9 @@ def _pictures(source: Source) -> list[tuple[str, Callable[[], np.ndarray]]]:
     """Names of pictures, and what reads each."""
     if isinstance(source, str | Path):
         return [(str(path), lambda path=path: pictures.load(path, "RGB")) for path in files(source)]
-    picture = source if isinstance(source, Image.Image) else Image.fromarray(_as_pixels(source))
+    if isinstance(source, Image.Image):
+        return [("picture", lambda: np.asarray(pictures.upright(source, "RGB")))]
+    picture = Image.fromarray(_as_pixels(source))
     return [("picture", lambda: np.asarray(picture.convert("RGB")))]
 
 
@@ -193,19 +196,44 @@ def as_faces(source: Source) -> Float[Tensor, "batch colours height width"]:
             )
         source = torch.from_numpy(np.stack(loaded)).permute(0, 3, 1, 2)
     elif isinstance(source, Image.Image):
-        source = np.asarray(source.convert("RGB"))
-    if isinstance(source, np.ndarray):
+        source = np.asarray(pictures.upright(source, "RGB"))
+    if not isinstance(source, Tensor):
         pixels = _as_pixels(source)
         pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
         source = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    _check_range(source)
     return as_float(source[None] if source.ndim == 3 else source)
 
 
+def _check_range(pixels: Tensor) -> None:
+    """Pixels from 0 to 255 as floats would be answered too, and wrongly."""
+    if pixels.dtype == torch.uint8:
+        return
+    # Resampling may leave [0, 1] by a little; a NaN lies nowhere.
+    if pixels.is_floating_point() and bool(((pixels > -0.1) & (pixels < 1.1)).all()):
+        return
+    ends = (
+        f" from {pixels.min():.4g} to {pixels.max():.4g}"
+        if pixels.numel() and not pixels.is_complex()
+        else ""
+    )
+    raise ValueError(
+        f"a tensor should be uint8, or float in [0, 1], got {pixels.dtype}{ends}; convert it, as "
+        "in x.float() / 255."
+    )
+
+
 def _as_pixels(array: np.ndarray) -> np.ndarray:
-    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] < 4)):
+    if not isinstance(array, np.ndarray):
         raise ValueError(
-            f"an array should be uint8 [H, W] or [H, W, C], got {array.dtype} with shape "
-            f"{list(array.shape)}; pass tensors for batches and floats."
+            "a source should be a file, a folder, a picture, an array or a tensor, got a "
+            f"{type(array).__name__}; pass pictures one by one, or as a tensor [B, C, H, W]."
+        )
+    fits = array.size and (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3)))
+    if array.dtype != np.uint8 or not fits:
+        raise ValueError(
+            f"an array should be uint8 [H, W] or [H, W, C] with 1 or 3 channels, got "
+            f"{array.dtype} with shape {list(array.shape)}; pass tensors for batches and floats."
         )
     return array[:, :, 0] if array.shape[2:] == (1,) else array
 
@@ -237,7 +265,7 @@ def _ask(model: nn.Module, images: Float[Tensor, "batch colours height width"]) 
     model.train(training)
     regions = getattr(output, "region_logits", None)
     return Prediction(
-        output.logits.float().softmax(dim=1).cpu(),
+        probabilities_of(output.logits),
         None if regions is None else regions.float().softmax(dim=2).cpu(),
         None if regions is None else output.attention.float().cpu(),
     )

@@ -125,6 +125,11 @@ class Probes:
             z2.append(projected[1])
         z1, z2 = torch.cat(z1), torch.cat(z2)
         known, asked = (self._features(model, each) for each in (self.train, self.validation))
+        if not all(bool(each.isfinite().all()) for each in (z1, z2, known, asked)):
+            raise FloatingPointError(
+                f"the encoder should give numbers after epoch {row['epoch']}, but some are NaN or "
+                "infinite: its weights have diverged; lower the learning rate, in another folder."
+            )
         labels, truth = self.train.labels.cpu(), self.validation.labels.cpu()
         neighbours = nearest_neighbours(known, labels, asked)
         line = linear_probe(known, labels, asked)

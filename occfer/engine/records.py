@@ -10,11 +10,13 @@ import platform
 import resource
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 
@@ -77,10 +79,25 @@ class Record:
         """Read a record and, where they exist, its predictions."""
         path = Path(path)
         predictions = path.with_suffix(".npz")
-        return Record(
-            json.loads(path.read_text()),
-            load_predictions(predictions) if predictions.exists() else None,
-        )
+        try:
+            values = dict(json.loads(path.read_text()))
+            found = load_predictions(predictions) if predictions.exists() else None
+        except FileNotFoundError:
+            raise
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            EOFError,
+            BadZipFile,
+            zlib.error,
+        ) as damage:
+            raise ValueError(
+                f"{path} and {predictions.name} beside it should be the record of a run, but are "
+                "damaged; copy them again, or move both away to record the run anew."
+            ) from damage
+        return Record(values, found)
 
 
 def make_record(

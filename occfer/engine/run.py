@@ -56,9 +56,14 @@ class Run:
     ):
         self.recipe, self.fabric, self.team = recipe, fabric, Team(fabric)
         if min(len(faces), recipe.batch_size) < self.team.least:
+            who, what = (
+                (f"{self.team.size} processes need", "start fewer processes")
+                if self.team.size > 1
+                else ("training needs", "take more faces or a larger batch_size")
+            )
             raise ValueError(
-                f"{self.team.size} processes need at least {self.team.least} faces a batch, got "
-                f"batch_size {recipe.batch_size} of {len(faces)} faces; start fewer processes."
+                f"{who} at least {self.team.least} faces a batch, got batch_size "
+                f"{recipe.batch_size} of {len(faces)} faces; {what}."
             )
         if recipe.synchronise_batch_norm and self.team.size > 1:
             network = synchronised(network, fabric.device)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from occfer.files import load_tensors, save_tensors, write_atomically
-from occfer.pretrained import WEIGHTS, words_file
+from occfer.pretrained import WEIGHTS, stated_options, words_file
 
 MODEL, PARTS = "model", "parts"
 PART_BYTES = 15 * 2**20
@@ -82,7 +82,9 @@ def unpack(run: Path) -> None:
         ) from damage
     whole = {name: rounded(value, torch.float32) for name, value in tensors.items()}
     (run / MODEL).mkdir(exist_ok=True)
-    digest = save_tensors(whole, run / MODEL / WEIGHTS)
+    # The words of older folders state a recipe alone, and so does their weights' file nothing.
+    stating = stated_options(words["network"], words["options"]) if "options" in words else None
+    digest = save_tensors(whole, run / MODEL / WEIGHTS, stating)
     content = json.dumps({**words, "sha256": digest}, indent=1) + "\n"
     write_atomically(run / MODEL / stated.name, content.encode())
 

@@ -58,7 +58,8 @@ def measure(
         }
     )
     path = record.save(results)
-    write_atomically(path.with_suffix(".tsv"), "".join(f"{x}\n" for x in exact.lines()).encode())
+    text = "".join(f"{line}\n" for line in exact.lines())
+    write_atomically(path.with_suffix(".tsv"), text.encode("utf-8", "backslashreplace"))
     return Measured(exact, perceptual, record)
 
 

@@ -11,6 +11,7 @@ and a row that starts from those is left out where they cannot be had.
 
 import _thread
 import functools
+import itertools
 import json
 import math
 import threading
@@ -108,11 +109,17 @@ def reproduce(
     Returns:
         Every record of the experiment that is there at the end.
     """
+    if seeds < 1 or not (minutes is None or minutes > 0):
+        raise ValueError(
+            f"seeds should be at least 1, and minutes more than 0 or left out; got {seeds} and "
+            f"{minutes}."
+        )
     began = time.monotonic()
     environment()
     chosen = EXPERIMENTS[experiment]
     job = Job(chosen, rows or chosen.rows, data, tier, seeds, results, runs)
     splits = table1.load_splits(data, root)
+    refuse_other_faces(job, splits)
 
     def left() -> float:
         return math.inf if minutes is None else 60 * minutes - (time.monotonic() - began)
@@ -125,6 +132,31 @@ def reproduce(
         return recorded(job)
     carry_out(functools.partial(stages, job), functools.partial(run, job, splits), paces, left, say)
     return recorded(job)
+
+
+def refuse_other_faces(job: Job, splits: table1.Splits) -> None:
+    """Records and encoders are found by name; say so where one was made of other faces."""
+    pool = functools.cache(lambda: splits.pool)
+    for seed, row in itertools.product(range(job.seeds), job.rows):
+        names = [(job.experiment.records, row)]
+        if len(list(job.recipes(row, seed))) > 1:
+            names.append((table1.EXPERIMENT, table1.encoder_name(row)))
+        sets = {
+            "train": lambda row=row: splits.training(row),
+            "validation": lambda: splits.validation,
+            "test": lambda: splits.test,
+            "pool": pool,
+        }
+        for folder, name in names:
+            path = job.results / folder / f"{job.name(name, seed)}.json"
+            stated = Record.load(path).values["data"] if path.exists() else {}
+            for role in stated.keys() & sets.keys():
+                if stated[role]["sha256"] != sets[role]().sha256:
+                    raise ValueError(
+                        f"{path} should be of the faces of {job.data}, but was recorded for others "
+                        f"of the same name ({role}); pass another --out, or move it away together "
+                        f"with the runs of that name in {job.runs}."
+                    )
 
 
 def carry_out(
@@ -281,8 +313,12 @@ def recorded(job: Job) -> list[Record]:
 
 def epochs_done(run: Path) -> int:
     """Of the newest state in a run's folder."""
-    states = sorted(run.glob("state-*.json"))
-    return json.loads(states[-1].read_text())["place"]["epoch"] if states else 0
+    for state in sorted(run.glob("state-*.json"), reverse=True):
+        try:
+            return int(json.loads(state.read_text())["place"]["epoch"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue  # training passes over it too, and says so
+    return 0
 
 
 def missing_weights(recipe: FinetuneRecipe) -> str:

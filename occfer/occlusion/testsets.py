@@ -87,7 +87,19 @@ class Manifest:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             variants = {name: Variant(**each) for name, each in content.pop("variants").items()}
             manifest = Manifest(**content, variants=variants)
-        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+            kinds = {name: (REAL if name == REAL else _kind(name)) for name in variants}
+            if (
+                not variants
+                or type(manifest.seed) is not int
+                or not {"name", "split", "sha256"} <= manifest.data.keys()
+                or any(each.kind != kinds[name] for name, each in variants.items())
+            ):
+                raise KeyError("an entry is missing or of another kind")
+        except FileNotFoundError as missing:
+            raise FileNotFoundError(
+                f"{path} should be a manifest, but is not there; write one with occfer occlude."
+            ) from missing
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
             manifest = None
         if manifest is None or manifest.format != FORMAT:
             raise ValueError(
@@ -139,6 +151,8 @@ def make_manifest(
 
     ``real``: really occluded faces, to stand beside the synthetic ones under the name ``real``.
     """
+    if not variants and real is None:
+        raise ValueError(f"a manifest needs at least one of {', '.join(SYNTHETIC)}; got none.")
     found = {name: _measure(occluded(faces, name, seed), _kind(name)) for name in variants}
     if real is not None:
         found[REAL] = Variant(REAL, -1.0, real.sha256, "")

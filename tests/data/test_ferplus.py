@@ -137,6 +137,22 @@ def test_a_table_without_a_column_is_refused(tables):
         ferplus("test", tables, check_counts=False)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("Training,a.png,11" + ",0" * 9, "must have the votes of 10 people"),
+        ("Training,a.png,-1" + ",0" * 9, "must have the votes of 10 people"),
+        ("Training,a.png,many" + ",0" * 9, "must have the votes of 10 people"),
+        ("Training,a.png,1", "columns in each line, but line 2 has not"),
+    ],
+)
+def test_votes_that_nobody_can_have_cast_are_refused(tmp_path, line, message):
+    table = tmp_path / "fer2013new.csv"
+    table.write_text(f"Usage,Image name,{','.join(COLUMNS)}\n{line}\n")
+    with pytest.raises(ValueError, match=message):
+        read_votes(table)
+
+
 def test_missing_votes_say_how_to_obtain_them(tables):
     (tables / "fer2013new.csv").unlink()
     with pytest.raises(FileNotFoundError, match="microsoft/FERPlus"):

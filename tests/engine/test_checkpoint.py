@@ -163,6 +163,32 @@ def test_a_folder_of_another_recipe_is_refused_and_left_alone(saved) -> None:
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 
+def test_files_of_others_in_the_folder_are_not_swept_away(saved) -> None:
+    """Hidden ones too, and such as look much like a state."""
+    names = (".env.local", ".notes.txt", "state-best.safetensors", "state-best.json")
+    for name in names:
+        (saved / name).write_text("{}")
+    place, _ = Checkpoints(saved, RECIPE).resume(*fresh())
+    assert place.step == 3
+    assert all((saved / name).read_text() == "{}" for name in names)
+
+
+def test_a_state_whose_words_were_changed_is_passed_over(saved) -> None:
+    newest = max(saved.glob("state-*.json"))
+    words = json.loads(newest.read_text())
+    words["place"]["epoch"] = 99
+    newest.write_text(json.dumps(words))
+    with pytest.warns(UserWarning, match="its words are not those that were saved"):
+        place, _ = Checkpoints(saved, RECIPE).resume(*fresh())
+    assert (place.epoch, place.step) == (0, 2)
+
+
+def test_a_damaged_recipe_is_one_sentence(saved) -> None:
+    (saved / "recipe.json").write_text('{"rate": 0.')
+    with pytest.raises(ValueError, match="should say which run the folder holds, but is damaged"):
+        Checkpoints(saved, RECIPE)
+
+
 def test_a_field_that_is_younger_than_the_folder_means_its_default(tmp_path) -> None:
     Checkpoints(tmp_path, {"rate": 0.1})
     Checkpoints(tmp_path, {"rate": 0.1, "sync": False}, {"rate": 0.5, "sync": False})

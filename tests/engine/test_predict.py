@@ -103,6 +103,38 @@ def test_other_arrays_are_refused(array) -> None:
         as_faces(array)
 
 
+@pytest.mark.parametrize(
+    ("change", "came"),
+    [
+        (lambda faces: faces * 255, "float32 from 0"),
+        (lambda faces: faces * float("nan"), "float32 from nan to nan"),
+        (lambda faces: (faces * 255).long(), "int64 from 0"),
+    ],
+)
+def test_tensors_in_another_range_are_not_answered(model, pixels, change, came) -> None:
+    """They would give seven probabilities like any others."""
+    with pytest.raises(ValueError, match=rf"uint8, or float in \[0, 1\], got torch\.{came}"):
+        predict(model, change(pixels.float() / 255))
+
+
+def test_a_picture_is_turned_as_its_camera_says_however_it_comes(model, pixels, tmp_path) -> None:
+    lying = Image.fromarray(pixels.permute(1, 2, 0).numpy()).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
+    lying.save(tmp_path / "face.png", exif=exif)
+    expected = predict(model, pixels).probabilities
+    for source in (tmp_path / "face.png", Image.open(tmp_path / "face.png")):
+        assert torch.equal(predict(model, source, aligned=True).probabilities, expected)
+
+
+def test_a_network_that_diverged_says_nothing(fgw_recipe, pixels, toy_faces) -> None:
+    diverged = build_classifier(fgw_recipe())
+    next(diverged.parameters()).data.fill_(float("nan"))
+    for ask in (lambda: predict(diverged, pixels), lambda: evaluate(diverged, toy_faces(3))):
+        with pytest.raises(FloatingPointError, match="its weights have diverged"):
+            ask()
+
+
 def test_a_file_that_is_no_picture_is_refused(tmp_path) -> None:
     path = tmp_path / "face.png"
     path.write_text("not a picture")

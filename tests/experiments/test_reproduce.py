@@ -5,6 +5,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,24 @@ def test_runs_that_were_begun_with_all_their_epochs_keep_them(tiny, tmp_path: Pa
     assert [stage.epochs_done for stage in reproduce.stages(told)] == [7, 0]
     paces = {kind: Pace(1.0) for kind in PACES}
     assert reproduce.choose_epochs(told, paces, 1.0, 60.0, lambda _: None).share == 1
+
+
+def test_records_of_other_faces_with_the_same_name_are_refused(tiny, tmp_path, monkeypatch) -> None:
+    """Such as two folders that are both called ``faces``: nothing of the first counts for it."""
+    choose(tmp_path, share=0.25)
+    first = call(tmp_path, rows=("Res18-scratch",), seeds=1)
+    assert call(tmp_path, rows=("Res18-scratch",), seeds=1)[0].values == first[0].values
+    splits = table1.load_splits("synthfer", None)
+    other = replace(splits, test=splits.test[::-1])
+    monkeypatch.setattr(table1, "load_splits", lambda data, root: other)
+    with pytest.raises(ValueError, match=r"was recorded for others of the same name \(test\)"):
+        call(tmp_path, rows=("Res18-scratch",), seeds=1)
+
+
+@pytest.mark.parametrize("wrong", [dict(seeds=0), dict(seeds=-1), dict(minutes=0.0)])
+def test_no_seeds_or_no_time_is_one_sentence(tiny, tmp_path, wrong) -> None:
+    with pytest.raises(ValueError, match="seeds should be at least 1, and minutes more than 0"):
+        call(tmp_path, **wrong)
 
 
 def test_a_damaged_choice_is_one_sentence(tmp_path: Path) -> None:
