@@ -311,10 +311,11 @@ def ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
-# Ctrl-C may fall between the opening of a picture's draft and its ``with``; the draft is then closed
-# with its last reference, which Python mentions, and swept away by the next call.
+# Ctrl-C may fall between the opening of a picture's draft and its ``with``; it is then closed
+# with its last reference, which Python mentions, and the next call sweeps it away.
 @pytest.mark.filterwarnings(
-    r"ignore:Exception ignored in. <_io.FileIO name='.*\.part':pytest.PytestUnraisableExceptionWarning"
+    r"ignore:Exception ignored in. <_io.FileIO name='.*\.part'"
+    ":pytest.PytestUnraisableExceptionWarning"
 )
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_soon_and_the_same_call_goes_on(uninterrupted, world, tmp_path) -> None:
