@@ -180,7 +180,8 @@ def compiled(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
 
 
 def run(name: str, contests: Sequence[Contest]) -> None:
-    """All contests on the CPU and on CUDA: print the table, write what was measured."""
+    """All contests, or those of ``--device``: print the table, write what was measured."""
+    options = arguments()
     torch.set_num_threads(THREADS)
     kept = keep_memory()
     rows = []
@@ -188,6 +189,8 @@ def run(name: str, contests: Sequence[Contest]) -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for contest in contests:
         for kind, asked in contest.at_least.items():
+            if options.device not in (None, kind):
+                continue
             missing = kind == "cuda" and not torch.cuda.is_available()
             row = (
                 Row(contest.what, contest.peer, kind, asked)
@@ -211,20 +214,30 @@ def run(name: str, contests: Sequence[Contest]) -> None:
     write(name, found)
 
 
-def write(name: str, found: dict[str, Any]) -> None:
-    """``_build/bench/NAME.json``, or with ``--record`` the record that the book reads."""
+def arguments() -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--record", action="store_true", help="write the book's record")
-    folder = Path("book/results/scale" if parser.parse_args().record else "_build/bench")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), help="only what is asked of this one, as NAME-DEVICE"
+    )
+    return parser.parse_args()
+
+
+def write(name: str, found: dict[str, Any]) -> None:
+    """``_build/bench/NAME.json``, or with ``--record`` the record that the book reads."""
+    options = arguments()
+    of, said = (f"-{options.device}", f" --device {options.device}") if options.device else ("", "")
+    folder = Path("book/results/scale" if options.record else "_build/bench")
     values = {
         "experiment": "scale",
-        "name": name,
-        "command": f"python benchmarks/{name}.py --record",
+        "name": f"{name}{of}",
+        "command": f"python benchmarks/{name}.py{said} --record",
         "environment": environment(),
         **found,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / f"{name}.json", (json.dumps(values, indent=1) + "\n").encode())
+    write_atomically(folder / f"{name}{of}.json", (json.dumps(values, indent=1) + "\n").encode())
 
 
 def multiplied() -> dict[str, tuple[torch.device, torch.dtype]]:

@@ -403,6 +403,55 @@ right.set(xlabel="epoch", ylabel="share of regions restrained", ylim=(0, 1))
 plt.show()
 
 # %% [markdown]
+# ### At the paper's size, cut short
+#
+# For some minutes we had a GPU that trains the full ResNet18 at 112 pixels. It would have needed an hour and
+# a half for one seed of the table, so the command cut every stage to the same small share of its epochs. It
+# cut the *patience* of the early stop as well, in proportion, and that was a mistake of ours.
+
+# %%
+tried = {
+    row: table1.recorded(RESULTS, "fer2013", "paper", row, "cut-short")
+    for row in ("OCL", "OCL+Res18", "OCL+Res18+FGW+LGDS")
+}
+budget = tried["OCL"][0].values["budget"]
+table = [
+    "| row | seed | patience, epochs | epochs planned | run | the best | validation, epoch by epoch | test |",
+    "|---|--:|--:|--:|--:|--:|---|--:|",
+]
+for row, records in tried.items():
+    for record in records:
+        values, recipe = record.values, record.values["recipe"]
+        if row == "OCL":
+            continue
+        steps = " ".join(f"{100 * each['validation_accuracy']:.0f}" for each in values["history"])
+        table.append(
+            f"| {row} | {values['seed']} | {recipe['patience']} | {recipe['epochs']} | "
+            f"{len(values['history'])} | {values['best_epoch']} | {steps} | "
+            f"{100 * record.metrics['accuracy']:.2f} |"
+        )
+planned = tried["OCL"][0].values["recipe"]["epochs"]
+caption = (
+    f"**FER2013, paper tier at {budget['share']:.1%} of its epochs, {budget['device']}** "
+    f"(accuracy in per cent; OCL for {planned} epochs)"
+)
+display(Markdown(f"{caption}\n\n" + "\n".join(table)))
+ended = [r for records in tried.values() for r in records if r.metrics]
+assert all(r.values["recipe"]["patience"] == 1 for r in ended)
+assert all(len(r.values["history"]) < r.values["recipe"]["epochs"] for r in ended)
+
+# %% [markdown]
+# Look at the validation column. With a patience of one, a run is over after the first epoch that is worse than
+# the best one before it. But from one epoch to the next accuracy falls by chance alone, all the more while the
+# learning rate is still at its height, and the noise of an epoch does not shrink when there are fewer of
+# them. So every run ended long before its plan, after some epochs or after two, as luck would have it. The
+# whole method stands above OCL+Res18 on every seed that has both, and nothing follows from it: it had more
+# epochs as well, and each of its epochs costs five. These are no rows of Table 1, and none of its tables
+# counts them. They stand here because a patience that was scaled together with the epochs looks
+# innocent in a recipe. The command now leaves it at five epochs at the least, and the rows at the paper's size
+# are still to be run.
+
+# %% [markdown]
 # ## Looking into it: covered faces
 #
 # So far every test face was shown whole. The method was made for faces that are *not*, so a tie on

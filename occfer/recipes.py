@@ -329,12 +329,17 @@ def table1_pretraining(row: str, tier: Tier = TIER, **changes) -> PretrainRecipe
 
 Trained = TypeVar("Trained", PretrainRecipe, FinetuneRecipe)
 
+LEAST_PATIENCE = 5
+"""Epochs. From one epoch to the next validation accuracy falls by chance alone, so that a shorter
+patience ends a run that still learns (chapter 7 shows some)."""
+
 
 def stretched(recipe: Trained, factor: float) -> Trained:
     """The same recipe over ``factor`` times the epochs, the decay and the patience with it.
 
-    Epochs are whole and at least one. Where the rate cannot fall at the same points of a shorter
-    run, each fall is made larger, so that it ends where it would have ended.
+    Epochs are whole and at least one, and no patience is cut below ``LEAST_PATIENCE``. Where the
+    rate cannot fall at the same points of a shorter run, each fall is made larger, so that it ends
+    where it would have ended.
     """
 
     def times(epochs: int) -> int:
@@ -346,7 +351,7 @@ def stretched(recipe: Trained, factor: float) -> Trained:
     return replace(
         recipe,
         epochs=times(recipe.epochs),
-        patience=times(recipe.patience),
+        patience=max(times(recipe.patience), min(recipe.patience, LEAST_PATIENCE)),
         decay_from=times(recipe.decay_from),
         decay_every=decay_every,
         decay=recipe.decay ** (decay_every / (recipe.decay_every * factor)),

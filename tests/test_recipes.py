@@ -128,11 +128,16 @@ def test_a_shrunk_recipe_lowers_the_rate_as_the_whole_one_does_and_earlier(thous
     whole = FinetuneRecipe()
     short = recipes.stretched(whole, thousandths / 1000)
     assert short.epochs == 200 * thousandths // 1000
-    assert short.patience == max(1, 30 * thousandths // 1000)
+    assert short.patience == max(recipes.LEAST_PATIENCE, 30 * thousandths // 1000)
     # At the end of either the rate has fallen as far, to within one fall.
     last, short_last = (recipe.learning_rate_at(recipe.epochs - 1) for recipe in (whole, short))
     assert short.decay <= short_last / last <= 1 / short.decay
     assert recipes.stretched(whole, 1) == whole
+
+
+def test_a_recipe_that_asks_for_little_patience_is_given_no_more() -> None:
+    assert recipes.stretched(FinetuneRecipe(patience=2), 0.05).patience == 2
+    assert recipes.stretched(FinetuneRecipe(patience=0), 0.05).patience == 1
 
 
 def test_only_the_epochs_of_pretraining_shrink() -> None:

@@ -105,6 +105,10 @@ def draw_fill(
 def _mixed(images: Tensor, generator: Generator) -> Tensor:
     """Each picture draws one of ``MIXED``; only the pictures that need a canvas get one."""
     choice = torch.randint(len(MIXED), (len(images),), generator=generator, device=generator.device)
+    if choice.is_cuda:
+        # To learn how many pictures drew a fill, a GPU would have to be waited for.
+        canvases = [draw_fill(images, fill, generator).expand_as(images) for fill in MIXED]
+        return torch.stack(canvases)[choice, torch.arange(len(images), device=choice.device)]
     canvas = torch.empty_like(images)
     for number, fill in enumerate(MIXED):
         chosen = (choice == number).nonzero()[:, 0]

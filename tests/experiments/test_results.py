@@ -30,6 +30,8 @@ PATHS = sorted(
     for path in set(RESULTS.glob("*/*.json")) - {RESULTS / "synthfer" / "mtcnn.json"}
     if path.parent.name not in OTHERS
 )
+CUT_SHORT = "cut-short"
+"""Runs of Table 1 that ended too early to be rows of it; chapter 7 tells why."""
 SCORED = [path for path in PATHS if path.with_suffix(".npz").exists()]
 
 
@@ -48,7 +50,11 @@ def test_record_says_how_it_came_about(path: Path) -> None:
     values = Record.load(path).values
     recipe = from_dict(values["recipe"])
     assert path.stem == values["name"]
-    assert path.parent.name == values["experiment"]
+    assert (
+        values["experiment"] == "table1"
+        if path.parent.name == CUT_SHORT
+        else values["experiment"] == path.parent.name
+    )
     assert values["seed"] == recipe.seed
     assert f"-{values['tier']}-" in values["name"]
     assert len(values["environment"]["commit"].rstrip("+")) == 40
