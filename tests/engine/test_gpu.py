@@ -77,7 +77,7 @@ def test_a_trained_network_calls_hooks_that_are_put_on_it_later(toy_faces, ocl_r
     assert called == [1]
 
 
-def test_drawing_views_waits_for_nothing_that_the_gpu_still_has_to_do(toy_faces, ocl_recipe) -> None:
+def test_drawing_views_does_not_wait_for_the_gpu(toy_faces, ocl_recipe) -> None:
     images, two_views = toy_faces(40).images.cuda(), build_views(ocl_recipe())
     two_views(images, generator_for(0))
     torch.cuda.synchronize()
