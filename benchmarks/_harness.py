@@ -175,8 +175,13 @@ def mixed(device: torch.device) -> torch.autocast:
 
 
 def compiled(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """As a GPU is used; on a CPU the module as it is."""
-    return torch.compile(module) if device.type == "cuda" else module
+    """As a GPU is used, unless ``--eager`` is said; on a CPU the module as it is."""
+    return torch.compile(module) if compiles(device) else module
+
+
+def compiles(device: torch.device) -> bool:
+    """Whether networks are compiled on a device, on both sides alike."""
+    return device.type == "cuda" and not arguments().eager
 
 
 def run(name: str, contests: Sequence[Contest]) -> None:
@@ -221,6 +226,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), help="only what is asked of this one, as NAME-DEVICE"
     )
+    parser.add_argument("--eager", action="store_true", help="compile neither side on a GPU")
     return parser.parse_args()
 
 
@@ -228,6 +234,7 @@ def write(name: str, found: dict[str, Any]) -> None:
     """``_build/bench/NAME.json``, or with ``--record`` the record that the book reads."""
     options = arguments()
     of, said = (f"-{options.device}", f" --device {options.device}") if options.device else ("", "")
+    said += " --eager" if options.eager else ""
     folder = Path("book/results/scale" if options.record else "_build/bench")
     values = {
         "experiment": "scale",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from _harness import Contest, Seconds, Sides, between, mixed, now, run
+from _harness import Contest, Seconds, Sides, between, compiled, compiles, mixed, now, run
 from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
 from lightly.transforms import SimCLRTransform
@@ -32,7 +32,9 @@ LIGHTLY_PUBLISHED = 1305
 def recipe_for(device: torch.device) -> PretrainRecipe:
     """The laptop's on a CPU, in full precision; the paper's on a GPU. The second epoch is timed."""
     recipe = recipes.pretraining("laptop" if device.type == "cpu" else "paper", epochs=2)
-    return replace(recipe, precision="32-true") if device.type == "cpu" else recipe
+    if device.type == "cpu":
+        return replace(recipe, precision="32-true")
+    return replace(recipe, compile=compiles(device))
 
 
 def random_faces(recipe: PretrainRecipe, device: torch.device) -> FaceSet:
@@ -60,7 +62,7 @@ def against_backbone(device: torch.device) -> Sides:
     optimizer = build_optimizer(encoder, recipe)
     size = recipe.network.size
     views = channels_last(torch.rand(2 * recipe.batch_size, 3, size, size, device=device))
-    forward = torch.compile(encoder) if device.type == "cuda" else encoder
+    forward = compiled(encoder, device)
 
     def bare_epoch() -> None:
         for _ in range(STEPS[device.type]):
