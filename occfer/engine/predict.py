@@ -172,7 +172,11 @@ def files(source: str | Path) -> list[Path]:
         )
     if not path.is_dir():
         return [path]
-    found = sorted(each for each in path.rglob("*") if each.suffix.lower() in pictures.SUFFIXES)
+    found = sorted(
+        each
+        for each in path.rglob("*")
+        if each.suffix.lower() in pictures.SUFFIXES and not each.is_dir()
+    )
     if not found:
         raise ValueError(
             f"{path} should hold pictures ({', '.join(pictures.SUFFIXES)}), but holds none."

@@ -11,7 +11,7 @@ from occfer.data.extract import Choice
 from occfer.emotions import EMOTIONS
 from occfer.engine.evaluate import evaluate
 from occfer.engine.finetune import build_classifier
-from occfer.engine.predict import NoFace, as_faces, predict
+from occfer.engine.predict import NoFace, as_faces, files, predict
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +245,17 @@ def test_aligned_faces_of_a_folder_are_one_batch(model, pictures, tmp_path) -> N
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "other.png")
     with pytest.raises(ValueError, match=r"one size to be one batch, got .* one by one"):
         predict(model, tmp_path, aligned=True)
+
+
+def test_a_folder_that_is_called_like_a_picture_is_a_folder(model, pictures, tmp_path) -> None:
+    faces = (pictures(2, 3, 24, 24) * 255).byte()
+    for face, name in zip(faces, ("a.png", "b.png/deep.png"), strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(face.permute(1, 2, 0).numpy()).save(tmp_path / name)
+    (tmp_path / "empty.jpg").mkdir()
+    assert files(tmp_path) == [tmp_path / "a.png", tmp_path / "b.png" / "deep.png"]
+    found = predict(model, tmp_path, aligned=True)
+    assert torch.equal(found.probabilities, predict(model, faces).probabilities)
 
 
 def test_frames_of_a_video_are_those_that_were_written(model, photograph, tmp_path) -> None:
