@@ -136,7 +136,7 @@ class Checkpoints:
         model.load_state_dict(_under("model.", tensors))
         optimizer.load_state_dict(_nested_optimizer(tensors, words["param_groups"]))
         _lay_out_like_parameters(optimizer)
-        if words.get("scaler"):
+        if words["scaler"]:
             load_scaler(words["scaler"])
         return words["place"], _under("best.", tensors) or None
 
@@ -147,8 +147,12 @@ class Checkpoints:
                 # A state that is older than this has no hash of its words.
                 if words.pop("words_sha256", None) not in (None, _words_sha256(words)):
                     raise ValueError("its words are not those that were saved")
-                words["place"], _ = Place(**words["place"]), words["param_groups"]
-                return words, load_tensors(path.with_suffix(".safetensors"), words["sha256"])
+                needed = {
+                    "place": Place(**words["place"]),
+                    "param_groups": words["param_groups"],
+                    "scaler": words.get("scaler"),
+                }
+                return needed, load_tensors(path.with_suffix(".safetensors"), words["sha256"])
             except (
                 OSError,
                 ValueError,

@@ -183,6 +183,18 @@ def test_a_state_whose_words_were_changed_is_passed_over(saved) -> None:
     assert (place.epoch, place.step) == (0, 2)
 
 
+@pytest.mark.parametrize("gone", ["place", "param_groups", "sha256"])
+def test_an_old_state_that_lacks_a_word_is_passed_over(saved, gone) -> None:
+    """Its words have no hash of their own that would tell."""
+    newest = max(saved.glob("state-*.json"))
+    words = json.loads(newest.read_text())
+    del words[gone], words["words_sha256"]
+    newest.write_text(json.dumps(words))
+    with pytest.warns(UserWarning, match=f"passed over for the state before it: '{gone}'"):
+        place, _ = Checkpoints(saved, RECIPE).resume(*fresh())
+    assert place.step == 2
+
+
 def test_a_damaged_recipe_is_one_sentence(saved) -> None:
     (saved / "recipe.json").write_text('{"rate": 0.')
     with pytest.raises(ValueError, match="should say which run the folder holds, but is damaged"):
