@@ -26,12 +26,22 @@ class Curves:
 
     Args:
         folder: of the run.
+
+    Raises:
+        FileExistsError, ValueError: one of the two is there, and is somebody else's.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self._events: SummaryWriter | None = None
-        read_table(self.folder)  # says now, and not after an epoch, that it is somebody else's
+        # What is somebody else's is said now, and not after an epoch.
+        read_table(self.folder)
+        events = self.folder / EVENTS
+        if events.exists() and not events.is_dir():
+            raise FileExistsError(
+                f"{events} should be TensorBoard's folder, or not there yet, but is a file; move "
+                "it away, or choose another folder for the run."
+            )
 
     def __call__(self, model: nn.Module, row: Mapping[str, Any]) -> dict[str, Any]:
         try:

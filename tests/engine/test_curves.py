@@ -80,3 +80,10 @@ def test_a_table_of_somebody_else_is_refused(tmp_path, text) -> None:
     (tmp_path / TABLE).write_text(text)
     with pytest.raises(ValueError, match=r"one line of numbers an epoch, .* delete it"):
         Curves(tmp_path)(nn.Identity(), {"epoch": 1, "loss": 1.0})
+
+
+def test_a_file_in_the_place_of_tensorboard_s_folder_is_refused_and_kept(tmp_path) -> None:
+    (tmp_path / EVENTS).write_text("notes on TensorBoard")
+    with pytest.raises(FileExistsError, match=r"should be TensorBoard's folder, .* move it away"):
+        Curves(tmp_path)
+    assert (tmp_path / EVENTS).read_text() == "notes on TensorBoard"
