@@ -1,4 +1,5 @@
-"""What stops a run from inside, in one sentence: a loss that is no number, too little memory."""
+"""What stops a run from inside, in one sentence: a loss or weights that are no numbers, too little
+memory."""
 
 import json
 import math
@@ -8,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from occfer.engine.checkpoint import Place
 from occfer.engine.supply import Batch
 from occfer.files import save_tensors
 from occfer.recipes import FinetuneRecipe, PretrainRecipe
@@ -61,6 +63,24 @@ def refuse_loss(loss: float, batch: Batch, ids: list[str], folder: Path | None) 
         f"the loss became {loss} in epoch {batch.epoch}, step {batch.step}, and no weight was "
         f"changed by it; lower the learning rate, or look at the faces of that batch "
         f"({', '.join(ids[:3])}, …; {kept})."
+    )
+
+
+def all_finite(network: nn.Module) -> bool:
+    """Whether every weight and statistic is a number; a GPU is waited for once."""
+    tensors = [each for each in network.state_dict().values() if each.is_floating_point()]
+    return bool(torch.stack([each.isfinite().all() for each in tensors]).all())
+
+
+def refuse_weights(place: Place, recipe: PretrainRecipe | FinetuneRecipe) -> None:
+    """Stop a run before weights that are no numbers are saved or returned.
+
+    The loss tells of them one step later, so that nothing tells of the last step's.
+    """
+    raise FloatingPointError(
+        f"the weights have diverged by epoch {place.epoch}, step {place.step}, some being NaN or "
+        f"infinite, and the states saved before are as they were; lower learning_rate (now "
+        f"{recipe.learning_rate}), in a folder of its own, because that is another run."
     )
 
 

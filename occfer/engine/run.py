@@ -22,7 +22,13 @@ from occfer.data.faceset import FaceSet
 from occfer.engine.batches import steps_per_epoch
 from occfer.engine.batchnorm import synchronised
 from occfer.engine.checkpoint import Checkpoints
-from occfer.engine.failures import Reading, memory_explained, refuse_loss
+from occfer.engine.failures import (
+    Reading,
+    all_finite,
+    memory_explained,
+    refuse_loss,
+    refuse_weights,
+)
 from occfer.engine.lock import locked
 from occfer.engine.stopping import StopRequest, stop_on_interrupt
 from occfer.engine.supply import Batch, Supply
@@ -158,8 +164,15 @@ class Run:
         self.bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()})
 
     def save(self) -> bool:
-        """Save where the run stands; where that fails it is said, and False."""
+        """Save where the run stands; where that fails it is said, and False.
+
+        Raises:
+            FloatingPointError: there is nothing worth saving, because the weights have diverged.
+        """
         self._gather()
+        (diverged,) = self.team.any(not all_finite(self.network))
+        if diverged:
+            refuse_weights(self.place, self.recipe)
         self.place.seconds = self.seconds
         self._saved = time.monotonic()
         scaler = self.fabric.strategy.precision.state_dict()

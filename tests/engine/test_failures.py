@@ -13,7 +13,9 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch.nn.modules.module import register_module_forward_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from occfer.engine.failures import memory_explained
 from occfer.engine.finetune import finetune
@@ -105,6 +107,38 @@ def test_the_run_goes_on_from_before_the_broken_step(
 def test_without_a_folder_it_says_how_to_keep_the_batch(run, broken_step) -> None:
     with pytest.raises(FloatingPointError, match=r"pass run=FOLDER to keep its pixels"):
         run("pretrain")
+
+
+@pytest.fixture
+def broken_weights():
+    """The last of nine optimiser steps leaves a weight that is no number."""
+    steps = 0
+
+    def after(optimizer, *_):
+        nonlocal steps
+        steps += 1
+        if steps == 9:
+            optimizer.param_groups[0]["params"][0].data[0] = float("inf")
+
+    hook = register_optimizer_step_post_hook(after)
+    yield
+    hook.remove()
+
+
+@METHODS
+@pytest.mark.parametrize("every", [0.0, 600.0])
+def test_weights_that_diverge_in_the_last_step_are_neither_saved_nor_returned(
+    tmp_path, run, request, method, every
+) -> None:
+    """The loss of that step was a number still, and there is none after it."""
+    whole = weights(run(method))
+    request.getfixturevalue("broken_weights")
+    with pytest.raises(FloatingPointError, match=r"weights have diverged.* lower"):
+        run(method, tmp_path, save_every_seconds=every)
+    states = [load_file(path) for path in tmp_path.glob("*.safetensors")]
+    assert len(states) == (0 if every else 2)
+    assert all(bool(each.isfinite().all()) for state in states for each in state.values())
+    assert same(whole, weights(run(method, tmp_path, save_every_seconds=every)))
 
 
 # Memory
