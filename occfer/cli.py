@@ -3,10 +3,12 @@
 Every field of a recipe is an option, by its own name; the defaults are those of the tier.
 """
 
+import io
 import itertools
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +37,7 @@ from occfer.engine.records import make_record
 from occfer.engine.team import is_first_process
 from occfer.experiments import datacard, duplicates, occlusion_ferplus, table1
 from occfer.experiments.reproduce import EXPERIMENTS, reproduce
-from occfer.files import writable
+from occfer.files import writable, write_atomically
 from occfer.memory import keep_memory
 from occfer.occlusion import testsets
 from occfer.plots import show_history, style
@@ -68,7 +70,6 @@ class Pretrain(Data):
         pool = drop_leaks(splits.train, splits.validation, splits.test)
         watchers = [*self._probes(pool, splits.validation), Curves(self.out)]
         result = pretrain(pool, self.recipe, run=self.out, watchers=watchers)
-        draw(result.history, self.out)
         record = make_record(
             "pretrain",
             self.out.name,
@@ -79,6 +80,7 @@ class Pretrain(Data):
         )
         folder = save_model(result.encoder, self.recipe, self.out / "model", record.values)
         say(f"encoder: {folder}\nrecord: {record.save(self.out)}")
+        draw(result.history, self.out)
 
     def _probes(self, *splits: FaceSet) -> list[Probes]:
         labelled = [faces[faces.labels >= 0] for faces in splits]
@@ -103,7 +105,6 @@ class Finetune(Data):
         encoder = None if self.encoder is None else load_encoder(self.encoder)
         watchers = [Curves(self.out)]
         result = finetune(train, validation, self.recipe, encoder, run=self.out, watchers=watchers)
-        draw(result.history, self.out)
         record = make_record(
             "finetune",
             self.out.name,
@@ -117,6 +118,7 @@ class Finetune(Data):
         )
         folder = save_model(result.model, self.recipe, self.out / "model", record.values)
         say(f"model: {folder}\nrecord: {record.save(self.out)}")
+        draw(result.history, self.out)
 
 
 @dataclass
@@ -414,10 +416,20 @@ class Occlude:
 
 
 def draw(history: list[dict[str, Any]], folder: Path) -> None:
-    """The curves of a finished run; one process draws them for all."""
-    if is_first_process():
-        style()
-        show_history(history).savefig(folder / "curves.png")
+    """The curves of a finished run, which are no reason to lose it; one process draws for all."""
+    if not is_first_process():
+        return
+    style()
+    picture, path = io.BytesIO(), folder / "curves.png"
+    show_history(history).savefig(picture, format="png")
+    try:
+        write_atomically(path, picture.getvalue())
+    except OSError as failure:
+        warnings.warn(
+            f"{path} could not be written ({failure}), but the network is saved all the same; "
+            "make room for it, and the same command draws it.",
+            stacklevel=2,
+        )
 
 
 def say(words: str) -> None:

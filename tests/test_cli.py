@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from occfer.cli import main
+from occfer.cli import draw, main
 from occfer.data import load_faces
 from occfer.emotions import EMOTIONS
 from occfer.engine.curves import read_table
@@ -118,6 +119,21 @@ def test_a_run_leaves_its_curves(place, encoder, classifier, run, record) -> Non
     assert list((place / run / "tensorboard").iterdir())
     with Image.open(place / run / "curves.png") as picture:
         assert min(picture.size) > 100
+
+
+def test_curves_without_room_are_said_and_the_command_goes_on(tmp_path) -> None:
+    """No file may grow beyond a kilobyte, which is how a full disk feels."""
+    history = [{"epoch": epoch, "loss": 1 / epoch} for epoch in (1, 2)]
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+        with pytest.warns(UserWarning, match=r"curves\.png could not be written .* make room"):
+            draw(history, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not list(tmp_path.iterdir())
 
 
 def test_finetuning_starts_from_the_encoder_and_is_recorded(place, classifier) -> None:
