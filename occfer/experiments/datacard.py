@@ -21,7 +21,7 @@ from occfer.engine.finetune import Finetuned, finetune
 from occfer.engine.records import Record, environment, make_record
 from occfer.experiments import budget, plan, table1
 from occfer.experiments.figure3 import covered_sets
-from occfer.experiments.reproduce import carry_out, epochs_done
+from occfer.experiments.reproduce import carry_out, epochs_done, refuse_other_faces
 from occfer.recipes import NETWORKS, TIER, FinetuneRecipe, Tier, as_dict, finetuning
 from occfer.views import luminance
 
@@ -143,7 +143,8 @@ def reproduce(
     dry: bool = False,
     say: Callable[[str], None] = print,
 ) -> list[Record]:
-    """Every measurement in ``rows`` (looks and transfers) that is not recorded yet.
+    """Every measurement in ``rows`` (looks and transfers) that is not recorded yet; a record of
+    other faces is refused.
 
     ``data`` is SynthFER whatever is asked for; ``root`` is where FER2013 lies, for transfers.
     ``minutes``, ``dry`` and ``say`` are as for Table 1, see
@@ -158,6 +159,7 @@ def reproduce(
         raise ValueError(f"the data card is SynthFER's, got data {data!r}; leave --data out.")
     for row in rows:
         refuse_unless_among(row, ROWS)
+    refuse_other_records(rows, tier, seeds, root, results, runs)
 
     def standing() -> list[plan.Stage]:
         return [_stage(row, tier, seed, results, runs) for seed in range(seeds) for row in rows]
@@ -178,6 +180,32 @@ def reproduce(
         carry_out(standing, do, paces, left, say)
     paths = [results / EXPERIMENT / f"{stage.name}.json" for stage in standing() if stage.done]
     return [Record.load(path) for path in paths]
+
+
+def faces_of(row: str, tier: Tier, root: Path | None = None) -> dict[str, FaceSet]:
+    """Today's faces of a row by the roles that its record gives them."""
+    look = LOOKS.get(row, grey)
+    train, validation, test = map(look, synthfer_splits(tier).values())
+    if row == "to-fer2013":
+        test = load_faces("fer2013", "test", root)
+    elif row == "from-fer2013":
+        real = table1.load_splits("fer2013", root)
+        train, validation = real.train, real.validation
+    return {"train": train, "validation": validation, "test": test, "test, 0 %": test}
+
+
+def refuse_other_records(
+    rows: Sequence[str], tier: Tier, seeds: int, root: Path | None, results: Path, runs: Path
+) -> None:
+    """Refuse records that were made of other faces; of rows without one no face is read."""
+    for row in rows:
+        paths = [results / EXPERIMENT / f"{record_name(row, tier, s)}.json" for s in range(seeds)]
+        if found := [path for path in paths if path.exists()]:
+            today = faces_of(row, tier, root)
+            sets = {role: lambda faces=faces: faces for role, faces in today.items()}
+            data = "synthfer" if row in LOOKS else "synthfer and fer2013"
+            for path in found:
+                refuse_other_faces(path, sets, data, runs)
 
 
 def _stage(row: str, tier: Tier, seed: int, results: Path, runs: Path) -> plan.Stage:

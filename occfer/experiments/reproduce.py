@@ -16,11 +16,12 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from occfer.baselines import DESCRIPTORS
+from occfer.data import FaceSet
 from occfer.engine.finetune import build_classifier
 from occfer.engine.records import Record, environment
 from occfer.experiments import budget, figure3, figure4, plan, table1, table2
@@ -119,7 +120,7 @@ def reproduce(
     chosen = EXPERIMENTS[experiment]
     job = Job(chosen, rows or chosen.rows, data, tier, seeds, results, runs)
     splits = table1.load_splits(data, root)
-    refuse_other_faces(job, splits)
+    refuse_other_records(job, splits)
 
     def left() -> float:
         return math.inf if minutes is None else 60 * minutes - (time.monotonic() - began)
@@ -134,8 +135,8 @@ def reproduce(
     return recorded(job)
 
 
-def refuse_other_faces(job: Job, splits: table1.Splits) -> None:
-    """Records and encoders are found by name; say so where one was made of other faces."""
+def refuse_other_records(job: Job, splits: table1.Splits) -> None:
+    """Refuse records, of rows or their encoders, that were made of other faces."""
     pool = functools.cache(lambda: splits.pool)
     for seed, row in itertools.product(range(job.seeds), job.rows):
         names = [(job.experiment.records, row)]
@@ -145,18 +146,33 @@ def refuse_other_faces(job: Job, splits: table1.Splits) -> None:
             "train": lambda row=row: splits.training(row),
             "validation": lambda: splits.validation,
             "test": lambda: splits.test,
+            "test, 0 %": lambda: splits.test,
             "pool": pool,
         }
         for folder, name in names:
             path = job.results / folder / f"{job.name(name, seed)}.json"
-            stated = Record.load(path).values["data"] if path.exists() else {}
-            for role in stated.keys() & sets.keys():
-                if stated[role]["sha256"] != sets[role]().sha256:
-                    raise ValueError(
-                        f"{path} should be of the faces of {job.data}, but was recorded for others "
-                        f"of the same name ({role}); pass another --out, or move it away together "
-                        f"with the runs of that name in {job.runs}."
-                    )
+            refuse_other_faces(path, sets, job.data, job.runs)
+
+
+def refuse_other_faces(
+    path: Path, sets: Mapping[str, Callable[[], FaceSet]], data: str, runs: Path
+) -> None:
+    """A record is found by name; say so where it was made of other faces than today's.
+
+    Args:
+        path: of the record, which need not be there.
+        sets: what gives today's faces, by their role in the record.
+        data: what a message calls them.
+        runs: where the networks of the record lie.
+    """
+    stated = Record.load(path).values["data"] if path.exists() else {}
+    for role, faces in sets.items():
+        if role in stated and stated[role]["sha256"] != faces().sha256:
+            raise ValueError(
+                f"{path} should be of the faces of {data}, but was recorded for others of the same "
+                f"name ({role}); pass another --out, or move it away together with the runs of "
+                f"that name in {runs}."
+            )
 
 
 def carry_out(

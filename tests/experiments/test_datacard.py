@@ -11,6 +11,8 @@ from occfer.engine.records import Record
 from occfer.experiments import budget, datacard
 from occfer.recipes import NetworkRecipe
 
+RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
+
 
 def test_the_halves_meet_at_the_tip_of_the_nose(synthfer_test) -> None:
     faces = synthfer_test[:8]
@@ -64,6 +66,32 @@ def test_looks_are_recorded_once(small, tmp_path: Path) -> None:
     assert [record.values for record in again] == [whole.values, lower.values]
     (found,) = datacard.recorded(tmp_path, "smoke", "lower")
     assert found.values == lower.values
+
+
+@pytest.mark.parametrize(("split", "role"), [("train", "train"), ("test", "test, 0 %")])
+def test_records_of_other_faces_with_the_same_name_are_refused(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str, role: str
+) -> None:
+    """Such as those of another release of SynthFER."""
+    run = dict(rows=("whole",), tier="smoke", results=tmp_path, runs=tmp_path / "runs")
+    (record,) = datacard.reproduce(**run)
+    splits = datacard.synthfer_splits("smoke")
+    monkeypatch.setattr(
+        datacard, "synthfer_splits", lambda tier: splits | {split: splits[split][::-1]}
+    )
+    for dry in (True, False):
+        with pytest.raises(ValueError, match=rf"faces of synthfer, .* same name \({role}\); pass"):
+            datacard.reproduce(**run, dry=dry)
+    assert Record.load(tmp_path / "synthfer" / f"{record.name}.json").values == record.values
+
+
+@pytest.mark.parametrize("row", datacard.LOOKS)
+def test_the_committed_records_are_of_today_s_faces(row: str) -> None:
+    (record, *_) = datacard.recorded(RESULTS, "laptop", row)
+    today, stated = datacard.faces_of(row, "laptop"), record.values["data"]
+    assert {role: stated[role]["sha256"] for role in stated.keys() & today.keys()} == {
+        role: faces.sha256 for role, faces in today.items() if role in stated
+    }
 
 
 def test_only_known_rows_are_run(small, tmp_path: Path) -> None:

@@ -221,6 +221,17 @@ def test_records_of_other_faces_with_the_same_name_are_refused(tiny, tmp_path, m
         call(tmp_path, rows=("Res18-scratch",), seeds=1)
 
 
+def test_a_figure_s_records_of_other_faces_are_refused_too(tiny, tmp_path, monkeypatch) -> None:
+    """They call the faces that nothing covers otherwise."""
+    run = dict(rows=("HOG",), tier="smoke", results=tmp_path, runs=tmp_path / "runs")
+    assert len(reproduce.reproduce("figure3", **run)) == 1
+    splits = table1.load_splits("synthfer", None)
+    other = replace(splits, test=splits.test[::-1])
+    monkeypatch.setattr(table1, "load_splits", lambda data, root: other)
+    with pytest.raises(ValueError, match=r"for others of the same name \(test, 0 %\)"):
+        reproduce.reproduce("figure3", **run)
+
+
 @pytest.mark.parametrize("wrong", [dict(seeds=0), dict(seeds=-1), dict(minutes=0.0)])
 def test_no_seeds_or_no_time_is_one_sentence(tiny, tmp_path, wrong) -> None:
     with pytest.raises(ValueError, match="seeds should be at least 1, and minutes more than 0"):
