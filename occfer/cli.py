@@ -455,12 +455,12 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``occfer`` and ``python -m occfer``; errors are one sentence, not a trace."""
-    command = tyro.cli(Command, args=arguments, prog="occfer", description=__doc__)
-    keep_memory()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that is no text shall stop nothing
             stream.reconfigure(errors="backslashreplace")
     try:
+        command = tyro.cli(Command, args=arguments, prog="occfer", description=__doc__)
+        keep_memory()
         command.run()
     except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         sys.exit(f"occfer: {error}")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -244,6 +245,51 @@ def test_an_error_is_said_on_stderr_without_a_trace(place) -> None:
     assert found.stdout == ""
     assert found.stderr.startswith("occfer: nowhere should hold config.json")
     assert found.stderr.count("\n") == 1
+
+
+def installed(*arguments: str, **options) -> subprocess.Popen:
+    """``occfer`` as pip writes it, a script that calls what pyproject.toml names."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, function = project["scripts"]["occfer"].split(":")
+    script = f"import sys; from {module} import {function}; sys.exit({function}())"
+    return subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-c", script, *arguments],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
+def without_times(stderr: str) -> str:
+    return "".join(
+        line for line in stderr.splitlines(keepends=True) if not line.startswith("import time:")
+    )
+
+
+def test_an_impossible_tier_is_one_sentence() -> None:
+    command = installed("--help", env={**environment(), "OCCFER_TIER": "foo"})
+    out, stderr = command.communicate()
+    assert (command.returncode, out) == (2, "")
+    assert without_times(stderr) == (
+        "occfer: OCCFER_TIER must be one of smoke, laptop, paper, got 'foo'.\n"
+    )
+
+
+@pytest.mark.parametrize("module", ["torch.version", "torch", "occfer.emotions"])
+def test_ctrl_c_during_the_imports_is_one_sentence(module) -> None:
+    command = installed("--help", env=environment())
+    for line in command.stderr:
+        if line.endswith(f" {module}\n"):
+            break
+    command.send_signal(signal.SIGINT)
+    out, stderr = command.communicate()
+    assert (command.returncode, out) == (130, "")
+    assert without_times(stderr) == "occfer: stopped\n"
+
+
+def test_the_installed_command_is_the_command() -> None:
+    command = installed("--help", env=environment())
+    out, _ = command.communicate()
+    assert command.returncode == 0
+    assert "pretrain" in out
 
 
 def test_an_unknown_option_is_explained_by_the_parser(capsys) -> None:
