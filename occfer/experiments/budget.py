@@ -7,7 +7,7 @@ share of its epochs, its decay and its patience, and the records say so.
 import json
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,7 @@ class Budget:
     def load(path: Path) -> "Budget":
         """Read what :meth:`save` wrote."""
         try:
-            values = json.loads(path.read_text())
-            paces = {kind: Pace(**pace) for kind, pace in values.pop("paces").items()}
-            found = Budget(**values, paces=paces)
+            found = _from_values(json.loads(path.read_text()))
             if not 0 < found.share <= 1:
                 raise ValueError(f"its share is {found.share}")
         except (ValueError, KeyError, TypeError, AttributeError) as damage:
@@ -79,6 +77,11 @@ class Budget:
         }
 
 
+def _from_values(values: dict[str, Any]) -> Budget:
+    paces = {kind: Pace(**pace) for kind, pace in values.pop("paces").items()}
+    return Budget(**values, paces=paces)
+
+
 def place(runs: Path, data: str, tier: Tier) -> Path:
     """Where the choice for all runs of one data set and tier lies, beside those runs."""
     return runs / "table1" / f"{Path(data).name}-{tier}-budget.json"
@@ -88,6 +91,24 @@ def chosen(runs: Path, data: str, tier: Tier) -> Budget | None:
     """What an earlier call chose; None where every recipe keeps its epochs."""
     path = place(runs, data, tier)
     return Budget.load(path) if path.exists() else None
+
+
+def adopted(records: Iterable[Record]) -> Budget | None:
+    """What was chosen for runs that only records tell of; None where none of them states a choice.
+
+    Raises:
+        ValueError: they tell of several, and seeds of different lengths are no seeds of one row.
+    """
+    names = [each.name for each in fields(Budget)]
+    stated = [each.values["budget"] for each in records if "budget" in each.values]
+    found = {json.dumps({name: each[name] for name in names}, sort_keys=True) for each in stated}
+    shares = sorted({each["share"] for each in stated})
+    if len(shares) > 1:
+        raise ValueError(
+            f"the records should be of one share of the epochs, but state {shares}; move those of "
+            "all but one to another folder."
+        )
+    return _from_values(json.loads(min(found))) if found else None
 
 
 def kind_of(recipe: PretrainRecipe | FinetuneRecipe) -> str:

@@ -47,7 +47,7 @@ def trained_network(
 def run(
     experiment: str,
     train: Callable[..., Trained],
-    cover: Callable[[FaceSet], Mapping[str, FaceSet]],
+    cover: table1.Cover,
     cover_seed: int,
     look: Callable[[nn.Module | Baseline, Mapping[str, FaceSet]], Conditions | Measurements],
     row: str,
@@ -76,7 +76,7 @@ def run(
     if path.exists():
         return Record.load(path)
     trained = train(row, splits, data, tier, seed, results, runs, **changes)
-    conditions = cover(splits.test)
+    conditions = splits.covered(cover)
     record = make_record(
         experiment,
         name,

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from occfer.baselines import DESCRIPTORS
 from occfer.data import FaceSet
@@ -26,7 +27,16 @@ from occfer.engine.finetune import build_classifier
 from occfer.engine.records import Record, environment
 from occfer.experiments import budget, figure3, figure4, plan, table1, table2
 from occfer.experiments.carry import has_model, has_parts
-from occfer.recipes import TABLE1_ROWS, TIER, FinetuneRecipe, PretrainRecipe, Tier
+from occfer.recipes import (
+    TABLE1_ROWS,
+    TIER,
+    FinetuneRecipe,
+    PretrainRecipe,
+    Recipe,
+    Tier,
+    as_dict,
+    from_dict,
+)
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,7 @@ def reproduce(
     chosen = EXPERIMENTS[experiment]
     job = Job(chosen, rows or chosen.rows, data, tier, seeds, results, runs)
     splits = table1.load_splits(data, root)
+    keep_the_choice(job)
     refuse_other_records(job, splits)
 
     def left() -> float:
@@ -135,12 +146,20 @@ def reproduce(
     return recorded(job)
 
 
+def keep_the_choice(job: Job) -> None:
+    """Where records were copied without their runs, they still tell which share was chosen."""
+    place = budget.place(job.runs, job.data, job.tier)
+    if not place.exists() and (choice := budget.adopted(recorded(job))):
+        choice.save(place)
+
+
 def refuse_other_records(job: Job, splits: table1.Splits) -> None:
-    """Refuse records, of rows or their encoders, that were made of other faces."""
+    """Refuse records, of rows or their encoders, that were made of other faces or another way."""
     pool = functools.cache(lambda: splits.pool)
     for seed, row in itertools.product(range(job.seeds), job.rows):
+        recipes = list(job.recipes(row, seed))
         names = [(job.experiment.records, row)]
-        if len(list(job.recipes(row, seed))) > 1:
+        if len(recipes) > 1:
             names.append((table1.EXPERIMENT, table1.encoder_name(row)))
         sets = {
             "train": lambda row=row: splits.training(row),
@@ -152,6 +171,8 @@ def refuse_other_records(job: Job, splits: table1.Splits) -> None:
         for folder, name in names:
             path = job.results / folder / f"{job.name(name, seed)}.json"
             refuse_other_faces(path, sets, job.data, job.runs)
+            if recipes:
+                refuse_another_recipe(path, recipes.pop(), job.runs)
 
 
 def refuse_other_faces(
@@ -173,6 +194,34 @@ def refuse_other_faces(
                 f"name ({role}); pass another --out, or move it away together with the runs of "
                 f"that name in {runs}."
             )
+
+
+def refuse_another_recipe(path: Path, recipe: Recipe, runs: Path) -> None:
+    """A record is found by name; say so where it was trained otherwise than it would be today.
+
+    How a machine computes, in which precision and whether compiled, may differ.
+    """
+    if not path.exists():
+        return
+    found = from_dict(Record.load(path).values["recipe"])
+    free = dict.fromkeys(("precision", "save_every_seconds", "synchronise_batch_norm", "compile"))
+    stated, today = (flat(as_dict(each)) | free for each in (found, recipe))
+    if other := [name for name in today if stated.get(name) != today[name]]:
+        differences = ", ".join(f"{n} {stated.get(n)} and not {today[n]}" for n in other)
+        raise ValueError(
+            f"{path} should be of the recipe that this call would take, but was recorded with "
+            f"{differences}; pass another --out, or move it away together with the runs of that "
+            f"name in {runs}."
+        )
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values by names such as ``network.size``."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = flat(value) if isinstance(value, Mapping) else {"": value}
+        found |= {f"{name}.{key}".removesuffix("."): each for key, each in inner.items()}
+    return found
 
 
 def carry_out(

@@ -6,7 +6,8 @@ split is scored once, when the row is finished.
 """
 
 import statistics
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ from occfer.recipes import (
 
 EXPERIMENT = "table1"
 RESULTS = Path("book/results")
+Cover = Callable[[FaceSet], Mapping[str, FaceSet]]
+"""From the test faces to the same faces under every condition, by its name."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class Splits:
     train: FaceSet
     validation: FaceSet
     test: FaceSet
+    _conditions: dict[Cover, Mapping[str, FaceSet]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def pool(self) -> FaceSet:
@@ -58,6 +64,12 @@ class Splits:
         if row.endswith("-tenth"):
             return every_tenth(self.train)
         return self.train
+
+    def covered(self, cover: Cover) -> Mapping[str, FaceSet]:
+        """The test faces under every condition of a figure, covered once for all of its methods."""
+        if cover not in self._conditions:
+            self._conditions[cover] = cover(self.test)
+        return self._conditions[cover]
 
 
 def every_tenth(faces: FaceSet) -> FaceSet:

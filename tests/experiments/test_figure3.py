@@ -86,7 +86,9 @@ def test_methods_are_scored_once_and_drawn_from_the_record(
     assert low <= curve.drops[0][0] <= high
 
 
-def test_a_baseline_is_scored_under_the_same_conditions(synthfer_test, tmp_path: Path) -> None:
+def test_a_baseline_is_scored_under_the_same_conditions(
+    synthfer_test, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     faces = synthfer_test[:84]
     splits = table1.Splits(faces[:56], replace(faces[56:70], split="val"), faces[70:])
     run = dict(splits=splits, data="toy", tier="smoke", results=tmp_path, runs=tmp_path / "runs")
@@ -96,6 +98,9 @@ def test_a_baseline_is_scored_under_the_same_conditions(synthfer_test, tmp_path:
     assert figure3.run_method("HOG", **run).values == record.values
     (curve,) = figure3.curves(tmp_path, "toy", "smoke")
     assert curve.row == "HOG"
+    # What covers the faces of one method covers them for all.
+    monkeypatch.delattr(figure3, "masked")
+    assert list(figure3.run_method("LBP", **run).predictions) == list(record.predictions)
 
 
 def test_the_mask_covers_the_mouth_and_leaves_the_eyes(synthfer_test) -> None:

@@ -232,6 +232,38 @@ def test_a_figure_s_records_of_other_faces_are_refused_too(tiny, tmp_path, monke
         reproduce.reproduce("figure3", **run)
 
 
+def test_records_of_another_recipe_are_refused(tiny, tmp_path, monkeypatch) -> None:
+    """Seeds of a row have one recipe; how a machine computes may differ."""
+    call(tmp_path, rows=("OCL+Res18",))
+    wanted = {**recipes.BUDGETS["smoke"]["finetune"], "save_every_seconds": 7.0}
+    monkeypatch.setitem(recipes.BUDGETS["smoke"], "finetune", wanted)
+    assert len(call(tmp_path, rows=("OCL+Res18",))) == 1
+    wanted["learning_rate"] = 5e-4
+    with pytest.raises(
+        ValueError, match=r"with learning_rate 0\.001 and not 0\.0005;"
+    ):
+        call(tmp_path, rows=("OCL+Res18",), seeds=2)
+    wanted["learning_rate"] = 1e-3
+    monkeypatch.setitem(recipes.BUDGETS["smoke"]["pretrain"], "epochs", 23)
+    with pytest.raises(ValueError, match=r"OCL-seed0.* with epochs 24 and not 23;"):
+        call(tmp_path, rows=("OCL+Res18",), seeds=2)
+
+
+def test_records_that_were_copied_without_their_runs_still_tell_the_share(tiny, tmp_path) -> None:
+    chosen = choose(tmp_path / "a", share=0.5)
+    call(tmp_path / "a", rows=("Res18-scratch",))
+    shutil.copytree(tmp_path / "a" / "results", tmp_path / "b" / "results")
+    first, second = call(tmp_path / "b", rows=("Res18-scratch",), seeds=2)
+    assert second.values["budget"] == first.values["budget"]
+    assert budget.chosen(tmp_path / "b" / "runs", "synthfer", "smoke") == chosen
+
+    other = json.loads((path := tmp_path / "b/results/table1" / f"{first.name}.json").read_text())
+    other["budget"]["share"] = 0.25
+    path.write_text(json.dumps(other))
+    with pytest.raises(ValueError, match=r"of one share of the epochs, but state \[0\.25, 0\.5\]"):
+        budget.adopted(Record.load(p) for p in path.parent.glob("*.json"))
+
+
 @pytest.mark.parametrize("wrong", [dict(seeds=0), dict(seeds=-1), dict(minutes=0.0)])
 def test_no_seeds_or_no_time_is_one_sentence(tiny, tmp_path, wrong) -> None:
     with pytest.raises(ValueError, match="seeds should be at least 1, and minutes more than 0"):
