@@ -239,9 +239,7 @@ def test_records_of_another_recipe_are_refused(tiny, tmp_path, monkeypatch) -> N
     monkeypatch.setitem(recipes.BUDGETS["smoke"], "finetune", wanted)
     assert len(call(tmp_path, rows=("OCL+Res18",))) == 1
     wanted["learning_rate"] = 5e-4
-    with pytest.raises(
-        ValueError, match=r"with learning_rate 0\.001 and not 0\.0005;"
-    ):
+    with pytest.raises(ValueError, match=r"with learning_rate 0\.001 and not 0\.0005;"):
         call(tmp_path, rows=("OCL+Res18",), seeds=2)
     wanted["learning_rate"] = 1e-3
     monkeypatch.setitem(recipes.BUDGETS["smoke"]["pretrain"], "epochs", 23)
