@@ -13,7 +13,7 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -148,13 +148,24 @@ def environment() -> dict[str, Any]:
     Read once a process: a file that changes while a run is under way is not the code that ran.
     """
     return {
-        "occfer": version("occfer"),
+        "occfer": own_version(),
         "commit": code_commit(),
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
         "threads": torch.get_num_threads(),
     }
+
+
+def own_version() -> str:
+    """The library's version, which only an installation states."""
+    try:
+        return version("occfer")
+    except PackageNotFoundError as missing:
+        raise ImportError(
+            "occfer should be installed, so that a record can name its version, but only its files "
+            f"are there; run pip install -e {Path(occfer.__file__).parents[1]}."
+        ) from missing
 
 
 def code_commit() -> str | None:

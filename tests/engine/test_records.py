@@ -2,11 +2,16 @@ import json
 import os
 import platform
 import re
+import shutil
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import occfer
 from occfer.engine.evaluate import Predictions
 from occfer.engine.records import Record, environment, make_record
 from occfer.recipes import as_dict, from_dict, pretraining
@@ -89,3 +94,27 @@ def test_it_names_neither_the_machine_nor_its_folders_nor_its_user(record) -> No
 def test_the_commit_is_named_and_marked_where_files_differ() -> None:
     commit = environment()["commit"]
     assert commit is None or re.fullmatch(r"[0-9a-f]{40}\+?", commit)
+
+
+UNINSTALLED = """
+import importlib.metadata as metadata, runpy, sys
+version = metadata.version
+def asked(name):
+    if name == "occfer":
+        raise metadata.PackageNotFoundError(name)
+    return version(name)
+metadata.version, sys.argv[0] = asked, "occfer"
+runpy.run_module("occfer", run_name="__main__")
+"""
+
+
+def test_a_copy_of_the_library_that_is_not_installed_is_one_sentence(tmp_path: Path) -> None:
+    """As on a machine to which only the files were taken."""
+    package = shutil.copytree(Path(occfer.__file__).parent, tmp_path / "occfer")
+    command = [sys.executable, "-c", UNINSTALLED, "reproduce", "table1", "--plan"]
+    done = subprocess.run(command, cwd=package.parent, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "occfer: occfer should be installed, so that a record can name its version, but only its "
+        f"files are there; run pip install -e {tmp_path}.\n"
+    )
