@@ -289,6 +289,7 @@ STEPS = {
     "the method, at equal cost": ("OCL+Res18+FGW+LGDS", "Res18-scratch-long"),
     "regions, at equal cost": ("OCL+Res18+FGW+LGDS", "OCL+Res18-long"),
     "five times the epochs": ("Res18-scratch-long", "Res18-scratch"),
+    "pre-training, when both have them": ("OCL+Res18-long", "Res18-scratch-long"),
     "blocks in fine-tuning": ("Res18-scratch-occluded", "Res18-scratch"),
     "blocks in fine-tuning, after OCL": ("OCL+Res18-occluded", "OCL+Res18"),
     "pre-training, with blocks in fine-tuning": ("OCL+Res18-occluded", "Res18-scratch-occluded"),
@@ -340,7 +341,15 @@ def at_equal_cost(data):
     )
 
 
-display(Markdown("\n\n".join(at_equal_cost(data) for data in rows)))
+def both_long(data):
+    """Does pre-training still add something when both networks are trained for long?"""
+    found = comparison.compare(*(rows[data].get(row, {}) for row in STEPS["pre-training, when both have them"]))
+    if found is None:
+        return f"On {data}, a pre-trained network with five times the epochs was not run."
+    return in_words(found, f"On {data}, when both have five times the epochs, the pre-trained network {{}} the other")
+
+
+display(Markdown("\n\n".join(say(data) for data in rows for say in (at_equal_cost, both_long))))
 
 # %% [markdown]
 # Those five times the epochs cost about as much as the method's fine-tuning, and its pre-training comes on
