@@ -275,7 +275,10 @@ def test_an_impossible_tier_is_one_sentence() -> None:
 
 @pytest.mark.parametrize("module", ["torch.version", "torch", "occfer.emotions"])
 def test_ctrl_c_during_the_imports_is_one_sentence(module) -> None:
+    # Tests that run in the background ignore Ctrl-C, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     command = installed("--help", env=environment())
+    signal.signal(signal.SIGINT, before)
     for line in command.stderr:
         if line.endswith(f" {module}\n"):
             break
