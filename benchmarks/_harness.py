@@ -231,7 +231,10 @@ def arguments() -> argparse.Namespace:
 
 
 def write(name: str, found: dict[str, Any]) -> None:
-    """``_build/bench/NAME.json``, or with ``--record`` the record that the book reads."""
+    """``_build/bench/NAME.json``, or with ``--record`` the record that the book reads.
+
+    One of a single device is a file of its own, NAME-DEVICE, and no page reads it yet.
+    """
     options = arguments()
     of, said = (f"-{options.device}", f" --device {options.device}") if options.device else ("", "")
     said += " --eager" if options.eager else ""

@@ -450,7 +450,7 @@ assert all(r.values["recipe"]["patience"] == 1 for r in ended)
 assert all(len(r.values["history"]) < r.values["recipe"]["epochs"] for r in ended)
 
 # %% [markdown]
-# Look at the validation column. With a patience of one, a run is over after the first epoch that is worse than
+# Look at the validation column. With a patience of one, a run is over after the first epoch that is no better than
 # the best one before it. But from one epoch to the next accuracy falls by chance alone, all the more while the
 # learning rate is still at its height, and the noise of an epoch does not shrink when there are fewer of
 # them. So every run ended long before its plan, after some epochs or after two, as luck would have it. The

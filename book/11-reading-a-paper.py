@@ -410,7 +410,7 @@ VARIANTS = {
     "one_view": ("occlude one of the two views only", {"no": False, "yes": True}, 4),
     "attention_after": ("weigh an earlier stage's features", {"no": -1, "yes": -2}, 5),
     "official": ("attention as its authors published it", {"no": False, "yes": True}, 5),
-    "fusion": ("fuse the regions by their mean", {"no": "concat", "yes": "mean"}, 5),
+    "fusion": ("fuse the regions by their mean", {"no": "concat", "yes": "mean"}, 6),
     "region_ce": ("train P(r_k) by (9) as well", {"no": False, "yes": True}, 6),
 }
 for caption, choices in {"Open in the text": OPEN, "Variants": VARIANTS}.items():

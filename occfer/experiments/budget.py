@@ -1,7 +1,8 @@
 """Epochs cut to the measured speed of a machine, once, and kept for every seed and machine.
 
 The paper's 800 and 200 epochs may ask for more time than there is. Then every stage keeps the same
-share of its epochs, its decay and its patience, and the records say so.
+share of its epochs and its decay, and of its patience no less than it needs (see
+:func:`occfer.recipes.stretched`), and the records say so.
 """
 
 import json
