@@ -115,6 +115,7 @@ def reproduce(
         shrink: cut the epochs of every stage to the same share, so that one seed fits into
             ``minutes``. It is chosen once for ``runs``. By default at the paper tier only.
         dry: run nothing; say what is there, what is missing, and how long it would take.
+            A share of epochs that records alone tell of is noted in ``runs`` even so.
         say: is told what happens.
 
     Returns:
