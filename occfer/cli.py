@@ -24,6 +24,7 @@ from occfer.data.cluster import OnRay
 from occfer.data.duplicates import DISTANCE, drop_leaks
 from occfer.data.extract import Choice, extract, one_by_one
 from occfer.data.faceset import FaceSet
+from occfer.data.folder import write_pictures
 from occfer.data.pictures import BadPicture
 from occfer.engine.curves import Curves
 from occfer.engine.evaluate import evaluate
@@ -96,6 +97,9 @@ class Finetune(Data):
 
     encoder: Path | None = None
     """Folder of a pre-trained encoder, such as runs/ocl/model."""
+    start: str | None = None
+    """A classifier to go on from, in place of an encoder: a folder, or user/name on the Hugging
+    Face Hub. Its config.json holds the recipe that fits it."""
     out: Path = Path("runs/classifier")
     """Checkpoints, history.csv and tensorboard/; then curves.png, and the network in OUT/model."""
     recipe: recipes.FinetuneRecipe = recipes.finetuning()
@@ -103,8 +107,11 @@ class Finetune(Data):
     def run(self) -> None:
         train, validation = (load_faces(self.data, s, self.root) for s in ("train", "val"))
         encoder = None if self.encoder is None else load_encoder(self.encoder)
-        watchers = [Curves(self.out)]
-        result = finetune(train, validation, self.recipe, encoder, run=self.out, watchers=watchers)
+        start = None if self.start is None else load_classifier(self.start)
+        result = finetune(
+            train, validation, self.recipe, encoder,
+            run=self.out, watchers=[Curves(self.out)], start=start,
+        )  # fmt: skip
         record = make_record(
             "finetune",
             self.out.name,
@@ -319,11 +326,19 @@ class Align:
     """In this process, or on a Ray cluster: the one at $RAY_ADDRESS, or one started here."""
     workers: int | None = None
     """Of Ray, each with a core, or a GPU of its own; as many as there are where left out."""
+    pictures: bool = False
+    """Also write each face as a file in OUT/pictures. Where FOLDER holds one folder per expression,
+    --data OUT/pictures trains on them."""
 
     def run(self) -> None:
         engine = OnRay(self.workers) if self.engine == "ray" else one_by_one
         faces = extract(self.folder, self.out, self.choice, self.device, engine=engine)
         print(f"{len(faces)} faces: {self.out / 'faces'}")
+        if self.pictures:
+            # Once they are there, somebody sorts them, and that work is kept.
+            pictures = self.out / "pictures"
+            kept = pictures if pictures.exists() else write_pictures(faces, pictures)
+            print(f"pictures: {kept}")
 
 
 @dataclass

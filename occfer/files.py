@@ -22,10 +22,14 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict | Non
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     whole = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     try:
+        # safetensors keeps a file to its owner; whoever reads config.json should read the weights.
+        draft.touch()
+        mode = draft.stat().st_mode
         try:
             save_file(whole, draft, metadata)
         except SafetensorError as failure:
             raise OSError(f"{path} could not be written: {failure}") from failure
+        draft.chmod(mode)
         digest = file_sha256(draft)
         _flush(draft)
         os.replace(draft, path)

@@ -270,6 +270,11 @@ def test_the_card_is_titled_by_network_and_backbone(tmp_path) -> None:
     assert "\n# PlainClassifier, mobilenet_v2\n" in card.content
 
 
+def test_whoever_may_read_the_card_may_read_the_weights(folder) -> None:
+    modes = {each.name: each.stat().st_mode for each in folder.iterdir()}
+    assert len(set(modes.values())) == 1, modes
+
+
 def test_words_of_today_count_before_old_ones_beside_them(folder) -> None:
     (folder / "model.json").write_text(json.dumps({"recipe": {}, "sha256": ""}))
     assert isinstance(load_model(folder), FGW)

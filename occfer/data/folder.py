@@ -1,13 +1,19 @@
-"""Any folder of class folders: ``faces/happy/anna.jpg``, or ``faces/train/happy/anna.jpg``."""
+"""Any folder of class folders: ``faces/happy/anna.jpg``, or ``faces/train/happy/anna.jpg``.
+
+People sort faces by moving files, so a set can be written as such a folder too.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
+from shutil import rmtree
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from PIL import Image
 
+from occfer.data.archives import safe_path
 from occfer.data.faceset import FaceSet
 from occfer.data.pictures import SUFFIXES, Mode, load
 from occfer.data.sources import check_split
@@ -61,6 +67,47 @@ def folder(
         name=path.resolve().name,
         split=split,
     )
+
+
+def write_pictures(faces: FaceSet, path: str | Path) -> Path:
+    """Every face as a PNG file named by its id, so that people can look through them and sort.
+
+    Where the ids begin with class folders, as those of faces do that were cut out of pictures in
+    such folders, :func:`folder` reads them back.
+
+    Args:
+        faces: of any number; one is in memory at a time.
+        path: a folder that is not there yet, and appears whole.
+
+    Raises:
+        FileExistsError: it is there; what somebody sorted in it is not mixed with anything.
+        ValueError: an id leads out of the folder.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(
+            f"{path} should not be there yet, but is, perhaps sorted by hand; give another name, "
+            "or remove it."
+        )
+    try:
+        names = [f"{safe_path(identifier)}.png" for identifier in faces.ids]
+    except ValueError as unsafe:
+        raise ValueError(
+            f"the ids of {faces!r} should be paths within {path}, but {unsafe}; rename that face."
+        ) from unsafe
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        for name, image in zip(names, faces.images, strict=True):
+            file = unfinished / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels = image.permute(1, 2, 0).squeeze(2).cpu().numpy()
+            Image.fromarray(pixels).save(file)
+        unfinished.rename(path)
+    finally:
+        rmtree(unfinished, ignore_errors=True)
+    return path
 
 
 def _split_folder(path: Path, split: str) -> Path:

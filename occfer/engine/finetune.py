@@ -35,14 +35,43 @@ class Finetuned:
     seconds: float
 
 
-def build_classifier(recipe: FinetuneRecipe, encoder: Encoder | None = None) -> nn.Module:
-    """The network of a recipe, initialised from its seed, its backbone from ``encoder``."""
+def build_classifier(
+    recipe: FinetuneRecipe, encoder: Encoder | None = None, start: Pretrained | None = None
+) -> nn.Module:
+    """The network of a recipe, initialised from its seed; its backbone from ``encoder``, or all of
+    it from ``start``."""
+    if encoder is not None and start is not None:
+        raise ValueError(
+            "a network starts either from an encoder or from a whole classifier, got both; leave "
+            "one of them out."
+        )
     kind, options = network_options(recipe)
     with seeded_modules(recipe.seed):
         model = Pretrained.kinds[kind](**options)
     if encoder is not None:
         model.load_encoder(encoder)
+    if start is not None:
+        _check_alike(start, model)
+        model.load_state_dict(start.state_dict())
     return model
+
+
+def _check_alike(start: nn.Module, model: Pretrained) -> None:
+    """Whether a recipe makes the network that it is to go on from."""
+    made, given = _description(model), _description(start)
+    differ = [f"{name} {given.get(name)!r} in place of {made[name]!r}" for name in made
+              if given.get(name) != made[name]]  # fmt: skip
+    if differ:
+        raise ValueError(
+            f"the network to go on from should be the one that the recipe makes, but has "
+            f"{', '.join(differ)}; take the recipe that its config.json holds."
+        )
+
+
+def _description(model: nn.Module) -> dict[str, Any]:
+    # Which weights the backbone began with says nothing of the network.
+    options = {k: v for k, v in getattr(model, "options", {}).items() if k != "pretrained"}
+    return {"kind": type(model).__name__, **options}
 
 
 def build_loss(recipe: FinetuneRecipe):
@@ -63,6 +92,7 @@ def finetune(
     fabric: Fabric | None = None,
     progress: bool = True,
     watchers: Sequence[Watcher] = (),
+    start: Pretrained | None = None,
 ) -> Finetuned:
     """Train a classifier; the epoch with the best validation accuracy is what is returned.
 
@@ -73,6 +103,11 @@ def finetune(
             ImageNet's where the recipe says ``pretrained``.
         run, fabric, progress, watchers: as for :func:`occfer.pretrain`; watchers are given the
             classifier.
+        start: a classifier to go on from, in place of an encoder, such as somebody else's that
+            :func:`occfer.load_model` gave; it is left as it was.
+
+    Raises:
+        ValueError: a face has no label, or ``start`` is another network than the recipe's.
     """
     recipe = recipe or finetuning()
     for faces in (train, validation):
@@ -96,9 +131,11 @@ def finetune(
         "train": train.sha256,
         "validation": validation.sha256,
         "encoder": None if encoder is None else fingerprint(encoder),
+        # Runs that began before there was such a choice say nothing of it.
+        **({} if start is None else {"start": fingerprint(start)}),
     }
     with running(
-        build_classifier(recipe, encoder), train, recipe, inputs, run, fabric, watchers,
+        build_classifier(recipe, encoder, start), train, recipe, inputs, run, fabric, watchers,
         recipe.method, progress,
     ) as training:  # fmt: skip
         place = training.place

@@ -11,15 +11,18 @@ from time import monotonic, sleep
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage.data import astronaut
 
 from occfer.cli import main
 from occfer.data import extract as module
+from occfer.data import load_faces
 from occfer.data.align import TEMPLATE
 from occfer.data.extract import Choice, extract
 from occfer.data.faceset import FaceSet
 from occfer.data.synthfer import synthfer
+from occfer.emotions import EMOTIONS
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +207,29 @@ def test_a_finished_extraction_is_opened_and_another_one_refused(folder, whole) 
         extract(out, out / "again", progress=False)
     with pytest.raises(ValueError, match="A choice needs min_face from 12"):
         Choice(min_face=3)
+
+
+def test_photographs_in_class_folders_become_a_data_set(tmp_path, capsys):
+    """What somebody sorted by hand in between is kept."""
+    faces = synthfer("val")[:4]
+    for number, emotion in enumerate(("happy", "happy", "sad", "fear")):
+        place = tmp_path / "photographs" / emotion
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = faces.images[number].permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).resize((150, 150)).save(place / f"{number}.jpg")
+    command = ["align", str(tmp_path / "photographs"), "--out", str(tmp_path / "out"), "--pictures"]
+    main(command)
+    cut = tmp_path / "out" / "pictures"
+    assert capsys.readouterr().out.endswith(f"pictures: {cut}\n")
+    read = load_faces(cut)
+    assert read.ids == ("fear/3.jpg#0.png", "happy/0.jpg#0.png", "happy/1.jpg#0.png",
+                        "sad/2.jpg#0.png")  # fmt: skip
+    assert torch.equal(read.images, FaceSet.open(tmp_path / "out" / "faces").images)
+    assert [EMOTIONS[label] for label in read.labels] == ["fear", *["happiness"] * 2, "sadness"]
+    (cut / "fear" / "3.jpg#0.png").rename(cut / "sad" / "3.jpg#0.png")
+    main(command)
+    assert len(load_faces(cut)) == 4
+    assert not (cut / "fear" / "3.jpg#0.png").exists()
 
 
 def test_the_command_aligns(folder, whole, tmp_path, capsys) -> None:

@@ -1,10 +1,15 @@
 """Folders of class folders, as people keep them."""
 
+import resource
+import signal
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from occfer.data import load_faces
-from occfer.data.folder import folder
+from occfer.data.folder import folder, write_pictures
 from occfer.emotions import EMOTIONS
 
 
@@ -129,3 +134,51 @@ def test_the_environment_says_where_data_lies(tmp_path, monkeypatch):
     monkeypatch.setenv("OCCFER_DATA", str(tmp_path / "elsewhere"))
     with pytest.raises(FileNotFoundError, match="elsewhere does not exist"):
         load_faces("fer2013")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_faces_written_as_pictures_are_read_back(make_faces, tmp_path, channels):
+    """Ids as those of faces that were cut out of pictures in class folders."""
+    faces = make_faces(3, channels=channels, size=(7, 5), landmarks=False)
+    ids = ["happy/anna-1.jpg#0", "happy/anna-1.jpg#1", "sad/deep/er/bert.png#0"]
+    written = write_pictures(replace(faces, ids=ids), tmp_path / "out" / "pictures")
+    back = folder(written, mode="L" if channels == 1 else "RGB")
+    assert back.ids == tuple(f"{identifier}.png" for identifier in ids)
+    assert torch.equal(back.images, faces.images)
+    assert [EMOTIONS[label] for label in back.labels] == ["happiness", "happiness", "sadness"]
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_what_somebody_sorted_is_not_written_over(make_faces, tmp_path):
+    faces = make_faces(2)
+    written = write_pictures(faces, tmp_path / "pictures")
+    (written / "face0.png").rename(written / "moved.png")
+    before = sorted(written.iterdir())
+    with pytest.raises(FileExistsError, match="should not be there yet, but is"):
+        write_pictures(faces, written)
+    assert sorted(written.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["../out", "/tmp/out", "a/../../out", "C:out", "..\\out"])
+def test_an_id_leads_nowhere_else(make_faces, tmp_path, name):
+    """A saved set comes from somebody else, and so do its ids."""
+    faces = replace(make_faces(2), ids=["good", name])
+    with pytest.raises(ValueError, match="may lead outside; rename that face"):
+        write_pictures(faces, tmp_path / "inner" / "pictures")
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_a_full_disk_leaves_no_half_of_the_pictures(make_faces, tmp_path):
+    """No file may grow beyond two kilobytes, which is how a full disk feels to the second face."""
+    faces = make_faces(2, channels=3, size=(40, 40))
+    faces = replace(faces, images=torch.cat([faces.images[:1] * 0, faces.images[1:]]))
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+        with pytest.raises(OSError, match="File too large"):
+            write_pictures(faces, tmp_path / "pictures")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not list(tmp_path.iterdir())

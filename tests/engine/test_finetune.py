@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from occfer.engine.evaluate import evaluate
 from occfer.engine.finetune import build_classifier, build_loss, finetune, fingerprint, watch
+from occfer.engine.models import load_model
 from occfer.engine.pretrain import build_encoder
 from occfer.fgw import FGWOutput, PlainOutput
 from occfer.recipes import ROWS, table1_row
@@ -91,6 +92,46 @@ def test_the_encoder_handed_in_is_left_alone(toy_faces, ocl_recipe, fgw_recipe) 
     before = fingerprint(encoder)
     finetune(faces, faces, fgw_recipe(epochs=1), encoder, progress=False)
     assert fingerprint(encoder) == before
+
+
+@pytest.mark.parametrize("method", ["plain", "fgw"])
+def test_a_classifier_goes_on_from_where_it_stands(toy_faces, fgw_recipe, tmp_path, method) -> None:
+    """Through a folder, as it comes from somebody else; a step of length 0 leaves every weight."""
+    recipe, faces = fgw_recipe(method=method, epochs=1), toy_faces(16)
+    first = finetune(faces, faces, recipe, progress=False).model
+    start = load_model(first.save_pretrained(tmp_path, recipe))
+    before = fingerprint(start)
+    still = finetune(
+        faces, faces, replace(recipe, learning_rate=0.0), start=start, progress=False
+    ).model
+    assert dict(still.named_parameters()).keys() == dict(start.named_parameters()).keys()
+    for name, value in still.named_parameters():
+        assert torch.equal(value, start.get_parameter(name)), name
+    moved = finetune(faces, faces, recipe, start=start, progress=False).model
+    assert fingerprint(moved) != fingerprint(start) == before
+
+
+def test_another_network_is_no_place_to_go_on_from(toy_faces, fgw_recipe, ocl_recipe) -> None:
+    faces, recipe = toy_faces(16), fgw_recipe(epochs=1)
+    other = build_classifier(replace(recipe, head="separate"))
+    with pytest.raises(ValueError, match="head 'separate' in place of 'sliced'; take the recipe"):
+        finetune(faces, faces, recipe, start=other, progress=False)
+    with pytest.raises(ValueError, match="kind 'PlainClassifier' in place of 'FGW'"):
+        build_classifier(recipe, start=build_classifier(replace(recipe, method="plain")))
+    with pytest.raises(ValueError, match="either from an encoder or from a whole classifier"):
+        build_classifier(recipe, build_encoder(ocl_recipe()), build_classifier(recipe))
+    # ImageNet's weights are where a backbone began, and no other network.
+    twin = build_classifier(recipe)
+    assert same(build_classifier(replace(recipe, seed=5), start=twin), twin)
+
+
+def test_a_run_goes_on_only_from_the_start_it_had(toy_faces, fgw_recipe, tmp_path) -> None:
+    faces, recipe = toy_faces(16), fgw_recipe(epochs=2)
+    one, two = (build_classifier(replace(recipe, seed=seed)) for seed in (1, 2))
+    finetune(faces, faces, recipe, run=tmp_path, start=one, progress=False)
+    for other in (two, None):
+        with pytest.raises(ValueError, match="holds a run of another recipe"):
+            finetune(faces, faces, recipe, run=tmp_path, start=other, progress=False)
 
 
 def test_a_fingerprint_names_weights(ocl_recipe) -> None:
