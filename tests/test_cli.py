@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from occfer.cli import draw, main
@@ -137,6 +138,17 @@ def test_curves_without_room_are_said_and_the_command_goes_on(tmp_path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_finetuning_goes_on_from_a_classifier(place, classifier) -> None:
+    """Without a step that moves anything, all that was learnt is still known."""
+    train = ("--recipe.epochs", "1", "--recipe.learning-rate", "0", "--out", "further")
+    succeeds(place, "finetune", "--data", "faces", "--start", classifier, *train, *TINY)
+    before, after = (load_model(folder) for folder in (classifier, place / "further" / "model"))
+    for name, value in after.named_parameters():
+        assert torch.equal(value, before.get_parameter(name)), name
+    stated = json.loads((place / "further" / "recipe.json").read_text())
+    assert len(stated["start"]) == 64
+
+
 def test_finetuning_starts_from_the_encoder_and_is_recorded(place, classifier) -> None:
     record = Record.load(place / "net" / "finetune" / "net.json")
     assert record.values["scored"] == "validation"
@@ -212,6 +224,8 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(place) -> None:
         (("finetune", "--data", "faces", "--encoder", "ocl"), "ocl should hold config.json"),
         (("finetune", "--data", "faces", "--encoder", "ocl/model"), "the encoder should have"),
         (("finetune", "--data", "faces", "--encoder", "net/model"), "should hold a pre-trained"),
+        (("finetune", "--data", "faces", "--start", "net/model"), "should be the one that the rec"),
+        (("finetune", "--data", "faces", "--start", "ocl/model"), "holds a pre-trained encoder"),
         (("predict", "--model", "net/model"), "either pictures or --camera"),
         (("predict", "--camera", "none.avi", "--model", "net/model"), "video none.avi cannot be"),
         (("predict", "text.png", "--model", "net/model"), "text.png"),
