@@ -213,6 +213,7 @@ def run(name: str, contests: Sequence[Contest]) -> None:
         "threads": THREADS,
         "load": os.getloadavg(),
         "memory kept": kept,
+        "networks compiled": any(row.ratio and compiles(torch.device(row.device)) for row in rows),
         "matmul": {kind: matmul_rate(*each) for kind, each in multiplied().items()},
         "rows": [asdict(row) for row in rows],
     }
@@ -233,7 +234,7 @@ def arguments() -> argparse.Namespace:
 def write(name: str, found: dict[str, Any]) -> None:
     """``_build/bench/NAME.json``, or with ``--record`` the record that the book reads.
 
-    One of a single device is a file of its own, NAME-DEVICE, and no page reads it yet.
+    One of a single device is a file of its own, NAME-DEVICE; the page reads NAME-cuda, too.
     """
     options = arguments()
     of, said = (f"-{options.device}", f" --device {options.device}") if options.device else ("", "")

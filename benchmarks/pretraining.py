@@ -134,12 +134,18 @@ def parts_of_a_step(recipe: PretrainRecipe, device: torch.device) -> dict[str, C
     features = torch.rand(len(views), ocl.encoder.channels, device=device, requires_grad=True)
     two_views = build_views(recipe)
 
+    def network() -> Tensor:
+        with mixed(device):
+            return ocl.encoder(views).sum()
+
     def loss() -> Tensor:
-        return nt_xent(*ocl.projector(features).chunk(2), recipe.temperature, check=False)
+        with mixed(device):
+            projections = ocl.projector(features)
+        return nt_xent(*projections.chunk(2), recipe.temperature, check=False)
 
     return {
         "two views": lambda: channels_last(torch.cat(two_views(faces, generator))),
-        "the network's forward and backward": lambda: ocl.encoder(views).sum().backward(),
+        "the network's forward and backward": lambda: network().backward(),
         "projector and loss, forward and backward": lambda: loss().backward(),
     }
 

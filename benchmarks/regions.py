@@ -72,9 +72,14 @@ def steps(device: torch.device) -> Sides:
         optimizer.step()
 
     crops = five_regions(images, shape.size).flatten(0, 1)
+
+    def backbone() -> Tensor:
+        with mixed(device):
+            return network.backbone(crops).sum()
+
     parts = {
         "five regions cut": lambda: five_regions(images, shape.size),
-        "the backbone's forward and backward": lambda: network.backbone(crops).sum().backward(),
+        "the backbone's forward and backward": lambda: backbone().backward(),
     }
     return Sides(lambda: step(at_once), lambda: step(one_by_one), recipe.batch_size, parts)
 

@@ -63,8 +63,21 @@ from occfer.randomness import generator_for
 
 style()
 RESULTS = Path("results")
-NAMES = ("views", "pretraining", "regions", "inference")
-benches = {name: json.loads((RESULTS / "scale" / f"{name}.json").read_text()) for name in NAMES}
+
+
+def comparisons(name):
+    """Each row with the record it stands in; a GPU's record, where there is one, is NAME-cuda."""
+    found = {}
+    for path in (RESULTS / "scale" / f"{name}.json", *(RESULTS / "scale").glob(f"{name}-cuda.json")):
+        bench = json.loads(path.read_text())
+        for row in bench["rows"]:
+            place = row["what"], row["peer"], row["device"]
+            if row["ratio"] is not None or place not in found:
+                found[place] = row, bench
+    return list(found.values())
+
+
+compared = [each for name in ("views", "pretraining", "regions", "inference") for each in comparisons(name)]
 
 # %% [markdown]
 # ## How fast
@@ -74,23 +87,41 @@ table = [
     "| what | beside | on | ours, pictures/s | theirs | ratio | of single rounds | wanted | |",
     "|---|---|---|--:|--:|--:|--:|--:|---|",
 ]
-for bench in benches.values():
-    for row in bench["rows"]:
-        start = f"| {row['what']} | {row['peer']} | {row['device'].upper()} |"
-        if row["ratio"] is None:
-            table.append(f"{start} | | | | {row['asked']:.3g} | not run |")
-            continue
-        verdict = "met" if row["ratio"] >= row["asked"] else "**missed**"
-        rounds = [theirs / ours for ours, theirs in row["seconds"]]
-        table.append(
-            f"{start} {row['ours_per_second']:,.0f} | {row['peer_per_second']:,.0f} | "
-            f"{row['ratio']:.2f} | {min(rounds):.2f} to {max(rounds):.2f} | {row['asked']:g} | {verdict} |"
-        )
+for row, _ in compared:
+    start = f"| {row['what']} | {row['peer']} | {row['device'].upper()} |"
+    if row["ratio"] is None:
+        table.append(f"{start} | | | | {row['asked']:.3g} | not run |")
+        continue
+    verdict = "met" if row["ratio"] >= row["asked"] else "**missed**"
+    rounds = [theirs / ours for ours, theirs in row["seconds"]]
+    table.append(
+        f"{start} {row['ours_per_second']:,.0f} | {row['peer_per_second']:,.0f} | "
+        f"{row['ratio']:.2f} | {min(rounds):.2f} to {max(rounds):.2f} | {row['asked']:.3g} | {verdict} |"
+    )
 display(Markdown("\n".join(table)))
-devices = {bench["environment"]["device"] for bench in benches.values()}
-threads = {bench["threads"] for bench in benches.values()}
-display(Markdown(f"*Measured on {threads.pop()} cores of an {devices.pop()}.*"))
-assert not devices and not threads, "the rows come from several machines"
+
+
+def machine(kind):
+    """What all rows of a kind ran on, threads, and whether networks were compiled; None if none ran."""
+    found = {
+        (bench["environment"]["device"], bench["threads"], bench.get("networks compiled", False))
+        for row, bench in compared
+        if row["device"] == kind and row["ratio"] is not None
+    }
+    assert len(found) <= 1, f"the rows on {kind.upper()} come from several machines: {found}"
+    return next(iter(found), None)
+
+
+processor, threads, _ = machine("cpu")
+words = f"Measured on {threads} cores of an {processor}"
+if gpu := machine("cuda"):
+    which = "the networks of both sides" if gpu[-1] else "no network"
+    words += f"; on CUDA, on one {gpu[0]}, with {which} compiled"
+display(Markdown(f"*{words}.*"))
+wishes = [row["ratio"] for row, _ in compared if row["device"] == "cuda"]
+if missing := wishes.count(None):
+    which = "The" if missing == len(wishes) else f"{missing} of the {len(wishes)}"
+    display(Markdown(f"{which} rows that ask for a GPU are not run yet."))
 
 # %% [markdown]
 # Covering faces has no peer that returns the exact mask, so there the wish was a rate of its own. What a fill
@@ -106,10 +137,10 @@ for fill, rate in covers["faces/s"].items():
 display(Markdown("\n".join(table)))
 
 # %% [markdown]
-# The rows that ask for a GPU are not run yet. What there is comes from a run at the paper's size, full
-# ResNet18 at 112 pixels in bfloat16, which measures its own pace to know how many epochs it can afford: 40
-# batches, four times, of which the first does not count. Data, views, network and optimiser are all in it;
-# the network was not compiled.
+# What a whole epoch takes on a GPU comes from a run at the paper's size, full ResNet18 at 112 pixels in
+# bfloat16, which measures its own pace to know how many epochs it can afford: 40 batches, four times, of
+# which the first does not count. Data, views, network and optimiser are all in it; the network was not
+# compiled.
 
 # %%
 measured = Record.load(RESULTS / "cut-short" / "fer2013-paper-OCL-seed0.json").values
@@ -142,11 +173,11 @@ display(Markdown(f"{len(several)} runs that shared it did {together:.2f} times a
 # %% [markdown]
 # ## Where the time goes
 #
-# A missed wish asks for a reason, and a profiler gives it. Each bar of the figure is one call of one side, divided
-# among PyTorch's operators, or onnxruntime's nodes, by the time that each takes itself.
+# A missed wish asks for a reason, and a profiler gives it. Each bar of the figure is one call of one side on the
+# CPU, divided among PyTorch's operators, or onnxruntime's nodes, by the time that each takes itself.
 
 # %% mystnb={"image": {"alt": "Horizontal bars, two for each comparison on the CPU, ours above theirs, divided by operator. Convolution and its gradient fill most of the bars of pre-training, of the FGW step and of prediction; cutting regions is divided between copies and weighted sums of lines."}}
-ran = [row for bench in benches.values() for row in bench["rows"] if row["ratio"]]
+ran = [row for row, _ in compared if row["device"] == "cpu" and row["ratio"] is not None]
 figure, axis = plt.subplots(figsize=(8, 0.62 * len(ran) + 1))
 for number, row in enumerate(ran):
     for side, (name, shares) in enumerate(row["operators"].items()):
@@ -181,14 +212,14 @@ table = [
     "| what | operations a picture, billions | ours, billions/s | theirs | matrix product |",
     "|---|--:|--:|--:|--:|",
 ]
-for bench in benches.values():
-    for row in bench["rows"]:
-        each = (row["billions_of_operations"] or 0) / (row["pictures"] or 1)
-        if each > 0.01:  # cutting and covering multiply next to nothing
-            table.append(
-                f"| {row['what']} | {each:.2f} | {each * row['ours_per_second']:.0f} | "
-                f"{each * row['peer_per_second']:.0f} | {bench['matmul'][row['device']]:.0f} |"
-            )
+for row, bench in compared:
+    each = (row["billions_of_operations"] or 0) / (row["pictures"] or 1)
+    if each > 0.01:  # cutting and covering multiply next to nothing
+        where = ", on the GPU" if row["device"] == "cuda" else ""
+        table.append(
+            f"| {row['what']}{where} | {each:.2f} | {each * row['ours_per_second']:,.0f} | "
+            f"{each * row['peer_per_second']:,.0f} | {bench['matmul'][row['device']]:,.0f} |"
+        )
 display(Markdown("\n".join(table)))
 
 # %%
@@ -208,6 +239,10 @@ display(Markdown(
     f"so that columns lie in memory as lines do. Both move numbers more than they compute, through "
     f"a memory that the cores share."
 ))
+for row, _ in compared:
+    if row["device"] == "cuda" and (parts := row["milliseconds_of_parts"]):
+        listed = ", ".join(f"{part} {each:.1f} ms" for part, each in parts.items())
+        display(Markdown(f"- **{row['what']}, on the GPU.** One after the other its parts take: {listed}."))
 
 # %% [markdown]
 # ## Memory that stays

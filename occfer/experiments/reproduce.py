@@ -17,7 +17,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from occfer.recipes import (
     Tier,
     as_dict,
     from_dict,
+    table1_pretraining,
+    table1_row,
 )
 
 
@@ -64,7 +66,8 @@ EXPERIMENTS = {
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be reproduced, and where its records and runs lie."""
+    """What is to be reproduced, where its records and runs lie, and which share of the epochs was
+    chosen, if any."""
 
     experiment: Experiment
     rows: tuple[str, ...]
@@ -73,6 +76,7 @@ class Job:
     seeds: int
     results: Path
     runs: Path
+    choice: budget.Budget | None = None
 
     def name(self, row: str, seed: int) -> str:
         """Of a record."""
@@ -82,10 +86,10 @@ class Job:
         """Of the encoder a row starts from, and of the row; a descriptor has neither."""
         if row in DESCRIPTORS:
             return
-        encoder = table1.encoder_recipe(row, self.data, self.tier, seed, self.runs)
-        if encoder is not None:
-            yield encoder
-        yield table1.row_recipe(row, self.data, self.tier, seed, self.runs)
+        encoder = table1_pretraining(row, self.tier, seed=seed)
+        for recipe in (encoder, table1_row(row, self.tier, seed=seed)):
+            if recipe is not None:
+                yield self.choice.applied(recipe) if self.choice else recipe
 
 
 def reproduce(
@@ -114,8 +118,7 @@ def reproduce(
             that does; at the limit the running stage is saved, and goes on at the next call.
         shrink: cut the epochs of every stage to the same share, so that one seed fits into
             ``minutes``. It is chosen once for ``runs``. By default at the paper tier only.
-        dry: run nothing; say what is there, what is missing, and how long it would take.
-            A share of epochs that records alone tell of is noted in ``runs`` even so.
+        dry: run and write nothing; say what is there, what is missing, and how long it would take.
         say: is told what happens.
 
     Returns:
@@ -130,28 +133,39 @@ def reproduce(
     environment()
     chosen = EXPERIMENTS[experiment]
     job = Job(chosen, rows or chosen.rows, data, tier, seeds, results, runs)
+    job = replace(job, choice=earlier_choice(job))
     splits = table1.load_splits(data, root)
-    keep_the_choice(job)
     refuse_other_records(job, splits)
 
     def left() -> float:
         return math.inf if minutes is None else 60 * minutes - (time.monotonic() - began)
 
     paces = {} if minutes is None and not dry else known_paces(job, splits, say)
-    if minutes is not None and not dry and (tier == "paper" if shrink is None else shrink):
-        choose_epochs(job, paces, minutes, left(), say)
     if dry:
         say(plan.as_text(stages(job), paces))
         return recorded(job)
+    shrinks = minutes is not None and (tier == "paper" if shrink is None else shrink)
+    if shrinks and job.choice is None:
+        job = replace(job, choice=choose_epochs(job, paces, minutes, left()))
+    place = keep_the_choice(job)
+    if shrinks:
+        share = f"{job.choice.share:.1%} of the {tier} tier's epochs"
+        say(f"Every stage runs {share}, as {place} says.")
     carry_out(functools.partial(stages, job), functools.partial(run, job, splits), paces, left, say)
     return recorded(job)
 
 
-def keep_the_choice(job: Job) -> None:
-    """Where records were copied without their runs, they still tell which share was chosen."""
+def earlier_choice(job: Job) -> budget.Budget | None:
+    """What an earlier call chose. Where records were copied without their runs, they still tell."""
+    return budget.chosen(job.runs, job.data, job.tier) or budget.adopted(recorded(job))
+
+
+def keep_the_choice(job: Job) -> Path:
+    """Where the choice lies for the runs, which read it, and for every later call."""
     place = budget.place(job.runs, job.data, job.tier)
-    if not place.exists() and (choice := budget.adopted(recorded(job))):
-        choice.save(place)
+    if job.choice and not place.exists():
+        job.choice.save(place)
+    return place
 
 
 def refuse_other_records(job: Job, splits: table1.Splits) -> None:
@@ -336,13 +350,12 @@ def within(seconds: float, work: Callable[[], None]) -> bool:
 def known_paces(job: Job, splits: table1.Splits, say: Callable[[str], None]) -> dict:
     """The pace of every kind of stage that is not done: as chosen from, as recorded on this
     machine, or measured now."""
-    choice = budget.chosen(job.runs, job.data, job.tier)
     pattern = f"{job.name('', 0).removesuffix('-seed0')}*-seed*.json"
     found = budget.recorded_paces(
         Record.load(path) for path in (job.results / table1.EXPERIMENT).glob(pattern)
     )
-    if choice and choice.device == environment()["device"]:
-        found |= choice.paces
+    if job.choice and job.choice.device == environment()["device"]:
+        found |= job.choice.paces
     todo = [stage for stage in stages(job) if not stage.done and not stage.why_not]
     for stage in todo:
         if stage.kind in found or stage.row in DESCRIPTORS:
@@ -354,20 +367,13 @@ def known_paces(job: Job, splits: table1.Splits, say: Callable[[str], None]) -> 
     return found
 
 
-def choose_epochs(
-    job: Job, paces: plan.Paces, minutes: float, left: float, say: Callable[[str], None]
-) -> budget.Budget:
-    """The share of epochs with which one seed fits; kept, so that every seed is the same run."""
-    place = budget.place(job.runs, job.data, job.tier)
-    choice = budget.chosen(job.runs, job.data, job.tier)
-    if choice is None:
-        first = [stage for stage in stages(job) if stage.seed == 0]
-        begun = not all(stage.untouched for stage in first)
-        share = 1.0 if begun else plan.share_that_fits(first, paces, left)
-        choice = budget.Budget(minutes, share, environment()["device"], paces)
-        choice.save(place)
-    say(f"Every stage runs {choice.share:.1%} of the {job.tier} tier's epochs, as {place} says.")
-    return choice
+def choose_epochs(job: Job, paces: plan.Paces, minutes: float, left: float) -> budget.Budget:
+    """The share of epochs with which one seed fits; all seeds keep it, so that each is the same
+    run."""
+    first = [stage for stage in stages(job) if stage.seed == 0]
+    begun = not all(stage.untouched for stage in first)
+    share = 1.0 if begun else plan.share_that_fits(first, paces, left)
+    return budget.Budget(minutes, share, environment()["device"], paces)
 
 
 def recorded(job: Job) -> list[Record]:

@@ -55,6 +55,11 @@ def choose(folder: Path, share: float) -> Budget:
     return choice
 
 
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    """Every file below a folder with its bytes, and every folder."""
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
 def predicted(folder: Path) -> dict[str, np.ndarray]:
     paths = (folder / "results" / "table1").glob("*.npz")
     records = [Record.load(path.with_suffix(".json")) for path in paths]
@@ -192,11 +197,14 @@ def test_the_share_is_chosen_once_and_for_every_seed(tiny, tmp_path: Path) -> No
     paces = {kind: Pace(1.0) for kind in PACES}
     told = job(tmp_path, tuple(ROWS), seeds=3)
     # 24 epochs of pre-training and three rows of 4; a quarter of 36 seconds, and the reserve.
-    first = reproduce.choose_epochs(told, paces, 2.0, 9 / (1 - plan.RESERVE), lambda _: None)
+    first = reproduce.choose_epochs(told, paces, 2.0, 9 / (1 - plan.RESERVE))
     assert first.share == pytest.approx(0.25)
-    assert [stage.epochs for stage in reproduce.stages(told)] == 3 * [6, 1, 1, 1]
-    again = reproduce.choose_epochs(told, paces, 60.0, 3600.0, lambda _: None)
-    assert again == first
+    for share in (first.share, 1.0):
+        reproduce.keep_the_choice(replace(told, choice=replace(first, share=share)))
+        again = reproduce.earlier_choice(told)
+        assert again == first
+    stages = reproduce.stages(replace(told, choice=again))
+    assert [stage.epochs for stage in stages] == 3 * [6, 1, 1, 1]
 
 
 def test_runs_that_were_begun_with_all_their_epochs_keep_them(tiny, tmp_path: Path) -> None:
@@ -206,7 +214,7 @@ def test_runs_that_were_begun_with_all_their_epochs_keep_them(tiny, tmp_path: Pa
     (run / "state-000000.json").write_text('{"place": {"epoch": 7}}')
     assert [stage.epochs_done for stage in reproduce.stages(told)] == [7, 0]
     paces = {kind: Pace(1.0) for kind in PACES}
-    assert reproduce.choose_epochs(told, paces, 1.0, 60.0, lambda _: None).share == 1
+    assert reproduce.choose_epochs(told, paces, 1.0, 60.0).share == 1
 
 
 def test_records_of_other_faces_with_the_same_name_are_refused(tiny, tmp_path, monkeypatch) -> None:
@@ -251,6 +259,15 @@ def test_records_that_were_copied_without_their_runs_still_tell_the_share(tiny, 
     chosen = choose(tmp_path / "a", share=0.5)
     call(tmp_path / "a", rows=("Res18-scratch",))
     shutil.copytree(tmp_path / "a" / "results", tmp_path / "b" / "results")
+    before = contents(tmp_path / "b")
+    said: list[str] = []
+    assert len(call(tmp_path / "b", said.append, rows=("Res18-scratch",), seeds=2, dry=True)) == 1
+    assert contents(tmp_path / "b") == before
+    [table] = said
+    assert [line.split()[1:] for line in table.splitlines()[1:-1]] == [
+        ["2", "synthfer-smoke-Res18-scratch-seed0:", "done"],
+        ["2", "synthfer-smoke-Res18-scratch-seed1:", "missing"],
+    ]
     first, second = call(tmp_path / "b", rows=("Res18-scratch",), seeds=2)
     assert second.values["budget"] == first.values["budget"]
     assert budget.chosen(tmp_path / "b" / "runs", "synthfer", "smoke") == chosen
