@@ -6,12 +6,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import nn
 
+from occfer.engine import team
 from occfer.engine.batches import view_generator
 from occfer.engine.pretrain import build_ocl, build_views
 from occfer.ocl import nt_xent
@@ -66,6 +69,19 @@ def ended(tmp_path_factory, faces_folder, ocl_recipe, fgw_recipe):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout.splitlines()[-1]), done.stdout
+
+
+@pytest.mark.parametrize(("whole", "processes"), [(8, 2), (9, 2), (11, 3)])
+def test_rows_are_joined_in_the_order_of_the_processes(monkeypatch, whole, processes) -> None:
+    """Here one after another does its part, and this test sums what they would."""
+    monkeypatch.setattr(team.dist, "new_group", lambda backend: None)
+    monkeypatch.setattr(team, "summed", lambda laid: laid)
+    rows = torch.arange(1.0, 2 * whole + 1).view(whole, 2)
+    total = torch.zeros_like(rows)
+    for rank in range(processes):
+        one = team.Team(Mock(spec=Fabric, world_size=processes, global_rank=rank))
+        total += one.join(one.part(rows), whole)
+    assert torch.equal(total, rows)
 
 
 def left(ended, name: str, rank: int):

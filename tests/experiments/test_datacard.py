@@ -1,5 +1,7 @@
 """The measurements of SynthFER's data card."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,9 @@ import pytest
 import torch
 
 from occfer import recipes
+from occfer.data import FaceSet
 from occfer.engine.records import Record
-from occfer.experiments import budget, datacard
+from occfer.experiments import budget, datacard, table1
 from occfer.recipes import NetworkRecipe
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
@@ -16,6 +19,8 @@ RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
 
 def test_the_halves_meet_at_the_tip_of_the_nose(synthfer_test) -> None:
     faces = synthfer_test[:8]
+    # On the middle of a pixel, so that its row could fall to both halves or to none.
+    faces = replace(faces, landmarks=faces.landmarks.round())
     above, below = datacard.upper(faces), datacard.lower(faces)
     rows = torch.arange(faces.size[0])
     for face, top, bottom, nose in zip(
@@ -46,9 +51,11 @@ def test_grey_is_the_luminance(synthfer_test) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A narrow network and the first of SynthFER's people, so that a row takes seconds."""
-    monkeypatch.setitem(recipes.NETWORKS, "smoke", NetworkRecipe(width=8, stem="small", size=24))
-    epochs = {"pretrain": dict(epochs=1), "finetune": dict(epochs=1, batch_size=64)}
-    monkeypatch.setitem(recipes.BUDGETS, "smoke", epochs)
+    for tier in ("smoke", "laptop"):
+        network = NetworkRecipe(width=8, stem="small", size=24)
+        monkeypatch.setitem(recipes.NETWORKS, tier, network)
+        epochs = {"pretrain": dict(epochs=1), "finetune": dict(epochs=1, batch_size=64)}
+        monkeypatch.setitem(recipes.BUDGETS, tier, epochs)
     monkeypatch.setattr(budget, "BATCHES", {"cpu": 1, "cuda": 1})
     few = {split: faces[:96] for split, faces in datacard.synthfer_splits("smoke").items()}
     monkeypatch.setattr(datacard, "synthfer_splits", lambda tier: few)
@@ -66,6 +73,45 @@ def test_looks_are_recorded_once(small, tmp_path: Path) -> None:
     assert [record.values for record in again] == [whole.values, lower.values]
     (found,) = datacard.recorded(tmp_path, "smoke", "lower")
     assert found.values == lower.values
+
+
+def shas(data: dict) -> dict[str, str]:
+    """Of the faces in each role, be they there or described."""
+    return {
+        role: faces.sha256 if isinstance(faces, FaceSet) else faces["sha256"]
+        for role, faces in data.items()
+        if role != "test, 0 %"
+    }
+
+
+def never(*_, **__) -> None:
+    pytest.fail("what is recorded is not trained again")
+
+
+def test_a_record_says_who_was_learnt_from_and_who_was_asked(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt = []
+
+    def watched(train: FaceSet, validation: FaceSet, recipe, **more):
+        learnt.append({"train": train.sha256, "validation": validation.sha256})
+        return finetune(train, validation, recipe, **more)
+
+    finetune = datacard.finetune
+    monkeypatch.setattr(datacard, "finetune", watched)
+    run = dict(tier="laptop", seed=1, results=tmp_path, runs=tmp_path / "runs")
+    record = datacard.run_look("lower", **run)
+    stated = shas(record.values["data"])
+    assert stated == shas(datacard.faces_of("lower", "laptop"))
+    assert learnt == [{role: stated[role] for role in ("train", "validation")}]
+    test = datacard.synthfer_splits("laptop")["test"]
+    assert record.predictions.ids == tuple(test.ids)
+    assert record.values["seed"] == record.values["recipe"]["seed"] == 1
+    assert record.values["tier"] == "laptop"
+    assert record.values["look"] == "lower"
+    assert record.values["best_epoch"] == 1
+    monkeypatch.setattr(datacard, "finetune", never)
+    assert datacard.run_look("lower", **run).values == record.values
 
 
 @pytest.mark.parametrize(("split", "role"), [("train", "train"), ("test", "test, 0 %")])
@@ -94,11 +140,39 @@ def test_the_committed_records_are_of_today_s_faces(row: str) -> None:
     }
 
 
+def test_the_records_of_every_seed_are_looked_at(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = dict(rows=("lower",), tier="smoke", results=tmp_path, runs=tmp_path / "runs", seeds=2)
+    first, second = datacard.reproduce(**run)
+    assert [first.values["seed"], second.values["seed"]] == [0, 1]
+    (tmp_path / "synthfer" / f"{first.name}.json").unlink()
+    splits = datacard.synthfer_splits("smoke")
+    other = splits | {"train": splits["train"][::-1]}
+    monkeypatch.setattr(datacard, "synthfer_splits", lambda tier: other)
+    with pytest.raises(ValueError, match=f"{second.name}.* runs of that name in {run['runs']}"):
+        datacard.reproduce(**run)
+
+
+@pytest.mark.parametrize(("minutes", "seconds"), [(2, 120), (None, float("inf"))])
+def test_minutes_are_what_is_left(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes, seconds
+) -> None:
+    found = []
+    monkeypatch.setattr(datacard, "_paces", lambda *_: {})
+    monkeypatch.setattr(datacard, "carry_out", lambda *given: found.append(given[3]()))
+    datacard.reproduce(tier="smoke", results=tmp_path, runs=tmp_path, minutes=minutes)
+    assert found == [pytest.approx(seconds, abs=30)]
+
+
 def test_only_known_rows_are_run(small, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"one of whole, upper, .* got 'left'"):
         datacard.reproduce(tier="smoke", rows=("left",), results=tmp_path)
-    with pytest.raises(ValueError, match="is SynthFER's, got data 'rafdb'"):
-        datacard.reproduce("rafdb", tier="smoke", results=tmp_path)
+    for other in ("rafdb", "fer2013"):
+        with pytest.raises(ValueError, match=f"is SynthFER's, got data '{other}'"):
+            datacard.reproduce(other, tier="smoke", results=tmp_path)
+    with pytest.raises(ValueError, match="one of to-fer2013, from-fer2013, got 'grey'"):
+        datacard.run_transfer("grey", tier="smoke", results=tmp_path)
 
 
 def test_networks_cross_between_rendered_and_real_faces(
@@ -110,6 +184,90 @@ def test_networks_cross_between_rendered_and_real_faces(
     assert there.values["data"]["test"]["name"] == "fer2013"
     assert there.values["data"]["train"]["name"] == "synthfer"
     assert there.metrics["count"] == 3589
+
+
+@pytest.fixture
+def real(small, monkeypatch: pytest.MonkeyPatch) -> dict[str, FaceSet]:
+    """What stands for FER2013 at the folder ``here``: SynthFER's faces, grey and mirrored."""
+    splits = {
+        split: replace(datacard.grey(faces), name="fer2013")
+        for split, faces in datacard.synthfer_splits("smoke").items()
+    }
+    splits = {split: replace(faces, images=faces.images.flip(3)) for split, faces in splits.items()}
+
+    def load(name: str, split: str, root: Path) -> FaceSet:
+        assert (name, root) == ("fer2013", Path("here"))
+        return splits[split]
+
+    for module in (datacard, table1):
+        monkeypatch.setattr(module, "load_faces", load)
+    return splits
+
+
+@pytest.fixture
+def transfers(real, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Record]]:
+    """Both transfers at the smoke tier, of two epochs so that their pace is known."""
+    monkeypatch.setitem(recipes.BUDGETS["smoke"], "finetune", dict(epochs=2, batch_size=64))
+    where = dict(root=Path("here"), results=tmp_path / "results", runs=tmp_path / "runs")
+    return lambda rows=datacard.TRANSFERS, **more: datacard.reproduce(
+        "synthfer", "smoke", rows=rows, **where, **more
+    )
+
+
+def test_either_transfer_learns_from_one_set_and_is_asked_of_the_other(
+    real, transfers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, back = transfers()
+    rendered = {
+        split: datacard.grey(faces) for split, faces in datacard.synthfer_splits("smoke").items()
+    }
+    for record, row, learnt, asked in (
+        (there, "to-fer2013", rendered, real["test"]),
+        (back, "from-fer2013", real, rendered["test"]),
+    ):
+        stated = shas(record.values["data"])
+        assert stated == shas(
+            {"train": learnt["train"], "validation": learnt["val"], "test": asked}
+        )
+        assert stated == shas(datacard.faces_of(row, "smoke", Path("here")))
+        assert record.predictions.ids == tuple(asked.ids)
+        assert record.values["recipe"]["method"] == "plain"
+    runs = tmp_path / "runs"
+    assert (runs / "synthfer" / "smoke-grey-seed0").is_dir()
+    assert (runs / "table1" / "fer2013-smoke-Res18-scratch-seed0").is_dir()
+    for module in (datacard, table1):
+        monkeypatch.setattr(module, "finetune", never)
+    assert [record.values for record in transfers()] == [there.values, back.values]
+    monkeypatch.setitem(real, "test", real["test"][::-1])
+    with pytest.raises(ValueError, match=r"faces of synthfer and fer2013, .* \(test\); pass"):
+        transfers()
+
+
+def test_a_transfer_has_the_pace_and_the_epochs_of_the_run_that_it_rests_on(
+    transfers, tmp_path: Path
+) -> None:
+    there, back = transfers()
+    for record in (there, back):
+        (tmp_path / "results" / "synthfer" / f"{record.name}.json").unlink()
+    said: list[str] = []
+    transfers(dry=True, seeds=2, say=said.append)
+    measured, table = said
+    assert measured.startswith("plain resnet18: an epoch takes ")
+    standing = [line.split(":")[1].strip() for line in table.splitlines()[1:-1]]
+    assert standing == ["2 epochs done", "2 epochs done", "missing", "missing"]
+
+
+@pytest.mark.parametrize(("row", "known"), [("to-fer2013", True), ("from-fer2013", False)])
+def test_epochs_on_real_faces_say_nothing_of_the_pace_on_rendered_ones(
+    transfers, row: str, known: bool
+) -> None:
+    """There are far more real ones; and what no row needs is not measured."""
+    transfers((row,))
+    said: list[str] = []
+    transfers((row,), dry=True, say=said.append)
+    assert len(said) == 1
+    transfers(("lower",), dry=True, say=said.append)
+    assert any("(measured)" in words for words in said) is not known
 
 
 def test_a_plan_names_what_is_there_and_what_is_missing_and_runs_nothing(
