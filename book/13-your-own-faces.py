@@ -11,7 +11,7 @@
 # %% [markdown]
 # # 13 · Your own faces
 #
-# Twelve chapters took their faces from where faces were already cut out, labelled and split. You have
+# Most chapters took their faces from where faces were already cut out, labelled and split. You have
 # photographs. They show whole rooms, the light is what it was, and the people on them wear masks, or hold a
 # cup before their mouths. Somebody else has trained a network, and its card says how often it is right. How often
 # will it be right on yours?
@@ -27,7 +27,7 @@
 # - to let it keep silent where it would guess, and to hand on the result with a card of its own.
 #
 # You need chapters 2, 3 and 5. Nothing is trained here from the beginning: the network that comes with this book
-# learnt for some minutes on two cores, and we only let it go on. The last cell prints how long this
+# learnt in less than an hour on two cores, and we only let it go on. The last cell prints how long this
 # notebook took, and how much memory.
 
 # %% tags=["colab", "remove-cell"]
@@ -138,7 +138,7 @@ print(f"most probable: {found.emotions[0]}, {found.probabilities[0].max():.2f}")
 # %% [markdown]
 # Everybody sees that she smiles. Whatever the bars say, this is one face, and one face shows that the parts
 # fit together and nothing else. The network has never seen a photograph; it learnt from rendered people. Look at the
-# dots, too: the regions vote for this and that, and the whole agrees with none of them. LGDS asked for a
+# dots, too: most regions vote for something else than the whole. LGDS asked for a
 # whole that is surer than its parts (chapter 6), and never for parts that are right. And seven bars that add up to
 # one are no sign of knowledge: a network gives every face one of the seven names, also a
 # face that shows none of them, and even a wall on which MTCNN believes to see one.
@@ -277,8 +277,8 @@ print({part: f"{len(groups[part])} people, {mask.sum()} faces" for part, mask in
 
 # %% [markdown]
 # The set is small, as sets of one's own are. That decides how much can be told: an accuracy on 150 faces
-# is known to some eight points either way, and less exactly than that, since ten faces of one person are
-# not ten independent ones (exercise 2).
+# is known to some eight points either way, and perhaps less exactly than that, since ten faces of one person need
+# not be ten independent ones (exercise 2).
 #
 # ## Going on from where it stands
 #
@@ -403,14 +403,17 @@ else:
 # %% [markdown]
 # The recorded table has an answer that may surprise. Drawing masks on labelled faces of others costs nobody a label,
 # and it does more than the labels of some forty people of your own; with both, nothing is gained over the masks alone
-# that three seeds can show. Bare faces are read better as well, because the drawn set is cut as yours is. A drawn
-# face of a stranger is not worth a photograph of your own: in the rehearsal, with some hundreds of each, your labels do more
-# under masks. But drawn ones are to be had by the thousand. So before you label
-# anything, make the faces that you have look like those that you will meet.
+# that three seeds can show. Bare faces are read better as well; the drawn set is cut as yours is, which may be why. The
+# numbers are not equal, several thousand drawn faces against some hundred photographs, and that is the point: drawn ones
+# are to be had by the thousand. So before you label anything, make the faces that you have look like those that you will meet.
 #
 # Two cautions. The masks of the training were drawn by the same program as those on your photographs; with real
 # photographs of real masks the gain will be smaller, and chapter 9 sets drawn and real occluders side by side. And your
-# people are rendered like those of the training. Where yours differ from them in more than their masks, labels of your own are worth more.
+# people are rendered like those of the training. Where yours differ from them in more than their masks, labels of your own
+# may be worth more.
+#
+# The three records were made before this notebook kept the curves and the seconds of its trainings in them, so they hold
+# none. Whoever makes them again gets both.
 #
 # ## When to say nothing
 #
@@ -527,7 +530,8 @@ display(Markdown(card[card.index("## Data"):card.index("| balanced")].replace("#
 # print(np.percentile(means, [2.5, 97.5]), said.interval())
 # ```
 #
-# It is wider where people differ in how well they are read. What you may say of *new people* stands in the wider one.
+# It is wider where people differ much in how well they are read. In the small run here both are about as wide: these people
+# hardly differ. What you may say of *new people* stands in the wider of the two.
 # ````
 
 # %% [markdown]

@@ -309,8 +309,9 @@ def test_time_that_is_up_stops_a_look_and_the_next_call_goes_on(
 
     calls, found = 0, []
     while not found:
-        # Longer and longer, so that a machine that has other work to do comes to the end too.
-        found = call("stopped", minutes=0.04 * 1.5**calls)
+        # Less than a fast machine needs at first, and longer and longer, so that one that has other
+        # work to do comes to the end too.
+        found = call("stopped", minutes=0.01 * 1.5**calls)
         calls += 1
     assert any(each.startswith("The time is up; synthfer-smoke-upper-seed0") for each in said)
     assert any("left to do; the same command goes on" in each for each in said)
