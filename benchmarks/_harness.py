@@ -4,7 +4,7 @@ Both meet the same machine, so a ratio says more than either time. A row is the 
 rounds of the ratio within each; who begins alternates. Beside the clock's ratio stands that of
 processor time, which other work on the machine hardly enters. Freed memory stays with the process,
 as under the ``occfer`` command. A table is printed, and everything that was measured is written to
-``_build/bench``, or with ``--record`` to where the book reads it. Each side is also profiled once.
+``_build/bench``, or with ``--record`` to where the book reads it. On a CPU each side is profiled.
 """
 
 import argparse
@@ -124,12 +124,16 @@ def compare(contest: Contest, device: torch.device) -> Row:
         [(a.clock, b.clock) for a, b in rounds[1:]],
         parts_of(sides, contest.rounds, device),
         sides.pictures,
-        {
-            "ours": sides.profile_ours() if sides.profile_ours else operators(sides.ours, device),
-            "theirs": operators(sides.theirs, device),
-        },
+        profiles(sides) if device.type == "cpu" else {},
         arithmetic(sides.theirs),
     )
+
+
+def profiles(sides: Sides) -> dict[str, dict[str, float]]:
+    """Each side's time on the CPU, by operator."""
+    cpu = torch.device("cpu")
+    ours = sides.profile_ours() if sides.profile_ours else operators(sides.ours, cpu)
+    return {"ours": ours, "theirs": operators(sides.theirs, cpu)}
 
 
 def parts_of(sides: Sides, rounds: int, device: torch.device) -> dict[str, float]:
@@ -175,13 +179,13 @@ def mixed(device: torch.device) -> torch.autocast:
 
 
 def compiled(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """As a GPU is used, unless ``--eager`` is said; on a CPU the module as it is."""
+    """Where ``--compile`` is said, on a GPU; else the module as it is."""
     return torch.compile(module) if compiles(device) else module
 
 
 def compiles(device: torch.device) -> bool:
     """Whether networks are compiled on a device, on both sides alike."""
-    return device.type == "cuda" and not arguments().eager
+    return device.type == "cuda" and arguments().compile
 
 
 def run(name: str, contests: Sequence[Contest]) -> None:
@@ -227,7 +231,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), help="only what is asked of this one, as NAME-DEVICE"
     )
-    parser.add_argument("--eager", action="store_true", help="compile neither side on a GPU")
+    parser.add_argument("--compile", action="store_true", help="networks, on a GPU, on both sides")
     return parser.parse_args()
 
 
@@ -238,7 +242,7 @@ def write(name: str, found: dict[str, Any]) -> None:
     """
     options = arguments()
     of, said = (f"-{options.device}", f" --device {options.device}") if options.device else ("", "")
-    said += " --eager" if options.eager else ""
+    said += " --compile" if options.compile else ""
     folder = Path("book/results/scale" if options.record else "_build/bench")
     values = {
         "experiment": "scale",

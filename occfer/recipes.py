@@ -111,8 +111,11 @@ class PretrainRecipe:
     save_every_seconds: float = 120.0
     synchronise_batch_norm: bool = False
     """With several processes: normalise by the whole batch rather than by each one's part."""
-    compile: bool = True
-    """On a GPU, with torch.compile; on a CPU the network always runs as it is written."""
+    cuda_graphs: bool = True
+    """On a GPU, record the kernels of a whole batch once and replay them. On a CPU the network
+    always runs as it is written."""
+    compile: bool = False
+    """On a GPU, with torch.compile. It begins with half a minute or more of compiling."""
 
     def __post_init__(self) -> None:
         _check_counts(self, epochs=1, batch_size=2, projector_hidden=1, projector_dimensions=1)
@@ -158,7 +161,8 @@ class FinetuneRecipe:
     precision: str = "32-true"
     save_every_seconds: float = 120.0
     synchronise_batch_norm: bool = False
-    compile: bool = True
+    cuda_graphs: bool = True
+    compile: bool = False
 
     def __post_init__(self) -> None:
         _check_counts(self, epochs=1, batch_size=2, patience=0, decay_every=1)

@@ -1,19 +1,22 @@
 """Kill runs at random moments, fill their disk, and write down what was found afterwards.
 
-    python -m tools.kills [FOLDER]
+    python -m tools.kills [--gpu] [FOLDER]
 
 writes one JSON file for pre-training and one for fine-tuning to FOLDER (book/results/kills). A run
 is killed with SIGKILL again and again, each time at a random moment, and every time the next
 process goes on with it. In the end its weights have to be those of a run that nobody disturbed, to
 the last bit. What takes longest is to import PyTorch, so that is done once and runs are forked.
+
+With ``--gpu`` runs are on a GPU, with PyTorch's deterministic algorithms, and the files are called
+NAME-cuda.json: some of the quicker ones add in whichever order threads arrive.
 """
 
+import argparse
 import json
 import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import traceback
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
@@ -42,6 +46,9 @@ KILLS = 20
 SOON = 12
 """The latest event of a sitting at which it may be killed; a step with its save has seven."""
 
+DEVICE = {"kind": "cpu"}
+"""Where runs are; a forked process inherits it."""
+
 NETWORK = NetworkRecipe(width=8, stem="small", size=24)
 PRETRAINING = PretrainRecipe(
     network=NETWORK, batch_size=16, epochs=16, projector_hidden=16, projector_dimensions=8,
@@ -56,9 +63,12 @@ FINETUNING = FinetuneRecipe(
 
 def train(recipe, faces: FaceSet, folder: Path | None) -> str:
     """The whole run, or what is left of it; SHA-256 of the weights."""
+    options = dict(run=folder, fabric=Fabric(accelerator=DEVICE["kind"], devices=1), progress=False)
+    if DEVICE["kind"] == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
     if isinstance(recipe, PretrainRecipe):
-        return fingerprint(pretrain(faces, recipe, run=folder, progress=False).encoder)
-    return fingerprint(finetune(faces, faces, recipe, run=folder, progress=False).model)
+        return fingerprint(pretrain(faces, recipe, **options).encoder)
+    return fingerprint(finetune(faces, faces, recipe, **options).model)
 
 
 def announce(say: Callable[[str], None]) -> None:
@@ -200,23 +210,32 @@ def fill_the_disk(recipe, faces: FaceSet) -> dict[str, Any]:
 
 def record(recipe, faces: FaceSet, kills: int = KILLS) -> dict[str, Any]:
     """The kill table of one recipe, with the full disk at its end."""
-    values = {"recipe": as_dict(recipe), "data": faces.describe(), "environment": environment()}
+    # A GPU that this process has looked at would be lost to those that it forks.
+    _, here = sitting(lambda: json.dumps(environment()), None)
+    values = {"recipe": as_dict(recipe), "data": faces.describe(), "environment": json.loads(here)}
     values |= kill(recipe, faces, kills)
     values["full_disk"] = fill_the_disk(recipe, faces)
     return values
 
 
-def main(folder: Path = RESULTS) -> None:
+def main(folder: Path = RESULTS, gpu: bool = False) -> None:
     torch.set_num_threads(1)
+    if gpu:
+        DEVICE["kind"] = "cuda"
+        os.environ |= {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    of = "-cuda" if gpu else ""
     faces = load_faces("synthfer", "train", size=24)[:48]
     folder.mkdir(parents=True, exist_ok=True)
     for name, recipe in (("pretrain", PRETRAINING), ("finetune", FINETUNING)):
         values = record(recipe, faces)
         text = json.dumps(values, indent=1) + "\n"
-        files.write_atomically(folder / f"{name}.json", text.encode())
+        files.write_atomically(folder / f"{name}{of}.json", text.encode())
         weights = {*values["weights"].values(), values["full_disk"]["weights"]}
         print(f"{name}: {len(values['kills'])} kills and a full disk, {len(weights)} outcome(s)")
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path, nargs="?", default=RESULTS)
+    parser.add_argument("--gpu", action="store_true")
+    main(**vars(parser.parse_args()))

@@ -29,6 +29,7 @@ from occfer.engine.failures import (
     refuse_loss,
     refuse_weights,
 )
+from occfer.engine.graphs import Replayed
 from occfer.engine.lock import locked
 from occfer.engine.stopping import StopRequest, stop_on_interrupt
 from occfer.engine.supply import Batch, Supply
@@ -74,8 +75,9 @@ class Run:
         if recipe.synchronise_batch_norm and self.team.size > 1:
             network = synchronised(network, fabric.device)
         network = network.to(memory_format=torch.channels_last)
-        if recipe.compile and fabric.device.type == "cuda":
-            network.compile()
+        self._supply = Supply(faces, recipe.batch_size, recipe.seed, fabric.device, self.team)
+        if fabric.device.type == "cuda":
+            self._quicken(network, min(len(faces), recipe.batch_size))
         self.model, self.optimizer = fabric.setup(network, build_optimizer(network, recipe))
         self._folder = None if folder is None else Path(folder)
         team = {"processes": self.team.size} if self.team.size > 1 else {}
@@ -91,7 +93,6 @@ class Run:
             fabric.strategy.precision.load_state_dict,
         )
         self._ids, self._count, self._watchers = faces.ids, len(faces), watchers
-        self._supply = Supply(faces, recipe.batch_size, recipe.seed, fabric.device, self.team)
         self._sums = {name: self._own(sums) for name, sums in self.place.sums.items()}
         self._before = self.place.seconds
         self._started = self._saved = time.monotonic()
@@ -99,6 +100,19 @@ class Run:
         bar.total = recipe.epochs * self.steps
         bar.n = bar.initial = self.place.epoch * self.steps + self.place.step
         bar.refresh()
+
+    def _quicken(self, network: nn.Module, faces: int) -> None:
+        """On a GPU: have whole batches replayed, and compiled where the recipe says so.
+
+        No graph can be recorded while another thread calls CUDA, as it does for streamed faces,
+        nor inside of what several processes put around a network.
+        """
+        recipe = self.recipe
+        if recipe.cuda_graphs and self.team.size == 1 and not self._supply.streamed:
+            views = 2 if isinstance(recipe, PretrainRecipe) else 1
+            network._compiled_call_impl = Replayed(network, views * faces, recipe.compile)
+        elif recipe.compile:
+            network.compile()
 
     @property
     def network(self) -> nn.Module:
@@ -189,10 +203,10 @@ class Run:
         return True
 
     def settle(self) -> None:
-        """Give every process the first one's network, as it is written rather than compiled.
+        """Give every process the first one's network, and let it run as it is written.
 
-        Batch statistics may be each process's own until then; and a hook that is put on a compiled
-        network, such as Grad-CAM's, would not be called.
+        Batch statistics may be each process's own until then; and a hook that is put on a network
+        which is not run as it is written, such as Grad-CAM's, would not be called.
         """
         self.network._compiled_call_impl = None
         if self.team.size > 1:

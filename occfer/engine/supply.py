@@ -69,7 +69,7 @@ class Supply:
         self._images, self._labels = faces.images, faces.labels.to(device)
         if streamed is None:
             streamed = device.type == "cuda" and not _fits(faces, device)
-        self._ring = None
+        self._ring, self.streamed = None, streamed
         if streamed:
             self._ring = _ring(faces, -(-(batch_size + team.least) // team.size), device, ram_bytes)
         elif device.type == "cuda":

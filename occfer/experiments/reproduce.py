@@ -214,12 +214,13 @@ def refuse_other_faces(
 def refuse_another_recipe(path: Path, recipe: Recipe, runs: Path) -> None:
     """A record is found by name; say so where it was trained otherwise than it would be today.
 
-    How a machine computes, in which precision and whether compiled, may differ.
+    How a machine computes, in which precision, compiled or replayed, may differ.
     """
     if not path.exists():
         return
     found = from_dict(Record.load(path).values["recipe"])
-    free = dict.fromkeys(("precision", "save_every_seconds", "synchronise_batch_norm", "compile"))
+    how = ("precision", "save_every_seconds", "synchronise_batch_norm", "compile", "cuda_graphs")
+    free = dict.fromkeys(how)
     stated, today = (flat(as_dict(each)) | free for each in (found, recipe))
     if other := [name for name in today if stated.get(name) != today[name]]:
         differences = ", ".join(f"{n} {stated.get(n)} and not {today[n]}" for n in other)

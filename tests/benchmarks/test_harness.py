@@ -42,7 +42,7 @@ def record(harness, folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str
         ((), "_build/bench/race.json", {"cpu": True, "cuda": False}),
         (("--record",), "book/results/scale/race.json", {"cpu": True, "cuda": False}),
         (
-            ("--device", "cuda", "--eager", "--record"),
+            ("--device", "cuda", "--compile", "--record"),
             "book/results/scale/race-cuda.json",
             {"cuda": False},
         ),
@@ -59,16 +59,16 @@ def test_a_record_says_what_ran_and_how_to_make_it_again(
     assert found["networks compiled"] is False
 
 
-@pytest.mark.parametrize(("eager", "compiled"), [((), True), (("--eager",), False)])
+@pytest.mark.parametrize(("options", "compiled"), [((), False), (("--compile",), True)])
 def test_a_record_of_a_gpu_says_whether_networks_were_compiled(
-    harness, tmp_path, monkeypatch, eager, compiled
+    harness, tmp_path, monkeypatch, options, compiled
 ) -> None:
     ran = harness.Row("race", "itself", "cuda", 5.0, 4.0, 4.0, 1.0, 4.0, [(1.0, 4.0)])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(harness, "compare", lambda contest, device: ran)
     monkeypatch.setattr(harness, "environment", dict)
     monkeypatch.setattr(harness, "multiplied", dict)
-    found = record(harness, tmp_path, monkeypatch, "--device", "cuda", *eager)
+    found = record(harness, tmp_path, monkeypatch, "--device", "cuda", *options)
     assert found["networks compiled"] is compiled
 
 

@@ -1,4 +1,4 @@
-"""What a GPU adds to training: compiled networks and streamed faces, and no other results."""
+"""What a GPU adds to training: replayed and compiled networks, streamed faces, no other results."""
 
 from dataclasses import replace
 
@@ -6,8 +6,10 @@ import jaxtyping
 import pytest
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from occfer.engine.finetune import finetune
+from occfer.engine.graphs import Replayed
 from occfer.engine.pretrain import build_views, pretrain
 from occfer.engine.supply import Supply
 from occfer.randomness import generator_for
@@ -50,21 +52,63 @@ def losses(toy_faces, ocl_recipe, fgw_recipe):
 
 @METHODS
 @pytest.mark.parametrize("compiled", [False, True])
-def test_a_gpu_learns_what_a_cpu_learns(losses, method, compiled) -> None:
+@pytest.mark.parametrize("replayed", [False, True])
+def test_a_gpu_learns_what_a_cpu_learns(losses, method, replayed, compiled) -> None:
     # TF32 keeps three digits.
-    assert losses(method, compile=compiled) == pytest.approx(losses(method, "cpu"), rel=0.01)
+    found = losses(method, cuda_graphs=replayed, compile=compiled)
+    assert found == pytest.approx(losses(method, "cpu"), rel=0.01)
+
+
+@METHODS
+def test_a_replay_computes_what_was_written(losses, method) -> None:
+    # Batches of 16, 16 and 9: the last one of each epoch is not replayed.
+    replayed, written = (losses(method, cuda_graphs=each) for each in (True, False))
+    assert replayed == pytest.approx(written, rel=1e-3)
+
+
+def test_statistics_do_not_count_the_recording() -> None:
+    network = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)).cuda()
+    replayed, images = Replayed(network, 4), torch.rand(4, 3, device="cuda")
+    for _ in range(2):
+        replayed(images).sum().backward()
+    assert network[0].num_batches_tracked == 2
+    expected = 0.19 * images.mean(dim=0)
+    torch.testing.assert_close(network[0].running_mean, expected)
+
+
+@pytest.mark.parametrize("change", [nn.Module.eval, lambda network: network.train()])
+def test_only_whole_batches_in_training_are_replayed(change) -> None:
+    network = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)).cuda()
+    replayed = Replayed(network, 4)
+    replayed(torch.rand(4, 3, device="cuda"))
+    change(network)
+    called = []
+    network[1].register_forward_hook(lambda *_: called.append(1))
+    replayed(torch.rand(5, 3, device="cuda"))
+    with torch.no_grad():
+        replayed(torch.rand(4, 3, device="cuda"))
+    assert called == [1, 1]
+
+
+def test_a_network_that_asks_the_gpu_cannot_be_replayed() -> None:
+    class Asking(nn.Linear):
+        def forward(self, images):
+            return super().forward(images) if images.sum().item() > -1 else images
+
+    with pytest.raises(RuntimeError, match="set cuda_graphs=False"):
+        Replayed(Asking(3, 3).cuda(), 4)(torch.rand(4, 3, device="cuda"))
 
 
 @METHODS
 def test_streamed_faces_give_the_same_losses(losses, method, monkeypatch) -> None:
-    resident = losses(method, compile=False)
+    resident = losses(method)
 
     class Streamed(Supply):
         def __init__(self, *arguments):
             super().__init__(*arguments, streamed=True)
 
     monkeypatch.setattr("occfer.engine.run.Supply", Streamed)
-    assert losses(method, compile=False) == pytest.approx(resident, rel=1e-3)
+    assert losses(method) == pytest.approx(resident, rel=1e-3)
 
 
 def test_a_trained_network_calls_hooks_that_are_put_on_it_later(toy_faces, ocl_recipe) -> None:

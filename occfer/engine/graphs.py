@@ -1,0 +1,73 @@
+"""CUDA graphs: a GPU is handed a whole pass at once, and no longer waits for Python.
+
+ResNet18 forward and backward is some five hundred kernels. Python starts one in about ten
+microseconds, and of small batches a modern GPU computes one in less. The kernels of the first
+whole batch are therefore recorded, and every batch of that length is a replay of the record.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Replayed:
+    """A network's call, recorded for batches of one length while it is trained.
+
+    Every other batch, such as the last one of an epoch, and every evaluation is computed as the
+    network is written. What a replay returns, the next one overwrites.
+
+    Args:
+        network: on a GPU, and there to stay.
+        length: of the batches to record, as the network is given them.
+        compiled: record what ``torch.compile`` makes of the network.
+
+    Raises:
+        RuntimeError: the network cannot be recorded, because what it does next depends on numbers
+            that only the GPU has.
+    """
+
+    def __init__(self, network: nn.Module, length: int, compiled: bool = False):
+        self._network, self._length = network, length
+        self._written = network._call_impl
+        self._whole = torch.compile(self._written, dynamic=False) if compiled else self._written
+        self._record: nn.Module | None = None
+
+    def __call__(self, images: Tensor) -> Any:
+        trained = self._network.training and torch.is_grad_enabled()
+        if not trained or len(images) != self._length:
+            return self._written(images)
+        if self._record is None:
+            self._record = recorded(_Pass(self._network, self._whole), images)
+        return self._record(images)
+
+
+class _Pass(nn.Module):
+    """One call of a network, as what is recorded; its weights are the network's."""
+
+    def __init__(self, network: nn.Module, call):
+        super().__init__()
+        self.network, self._call = network, call
+
+    def forward(self, images: Tensor) -> Any:
+        return self._call(images)
+
+
+def recorded(network: nn.Module, images: Tensor) -> nn.Module:
+    """Record forward and backward pass for batches like this one; statistics stay as they are."""
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    mixed = dict(dtype=torch.get_autocast_dtype("cuda"), enabled=torch.is_autocast_enabled("cuda"))
+    try:
+        with torch.autocast("cuda", **mixed, cache_enabled=False):
+            torch.cuda.make_graphed_callables(network, (images.clone(),), allow_unused_input=True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as reason:
+        raise RuntimeError(
+            "the network should be one that can be recorded as a CUDA graph, but is not; set "
+            "cuda_graphs=False in its recipe."
+        ) from reason
+    with torch.no_grad():
+        for name, buffer in network.named_buffers():
+            buffer.copy_(before[name])
+    return network
