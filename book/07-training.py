@@ -412,11 +412,62 @@ right.set(xlabel="epoch", ylabel="share of regions restrained", ylim=(0, 1))
 plt.show()
 
 # %% [markdown]
-# ### At the paper's size, cut short
+# ### At the paper's size
 #
-# For some minutes we had a GPU that trains the full ResNet18 at 112 pixels. It would have needed an hour and
-# a half for one seed of the table, so the command cut every stage to the same small share of its epochs. It
-# cut the *patience* of the early stop as well, in proportion, and that was a mistake of ours.
+# For some minutes we had a GPU that trains the full ResNet18 at 112 pixels, as the paper does. All epochs of
+# this tier take about an hour there for one seed, so what stands behind the command
+#
+#     occfer reproduce table1 --data fer2013 --tier paper --minutes 5
+#
+# measured its pace and gave every stage the same share of its epochs. All else is the paper's, as we read it, and
+# the record of each run states the share. There is one seed, so that no line below can say what another seed would.
+
+# %%
+at_size = [line for line in table1.lines(RESULTS, "fer2013", "paper") if line.records or line.paper]
+choice = next(line.records[0].values["budget"] for line in at_size if line.records)
+encoder = table1.recorded(RESULTS, "fer2013", "paper", "OCL")[0].values
+caption = (
+    f"**Table 1, FER2013, paper tier at {choice['share']:.1%} of its epochs, {choice['device']}** "
+    f"(test accuracy in per cent; before its rows OCL for {len(encoder['history'])} epochs, "
+    f"{encoder['seconds'] / 60:.1f} minutes)"
+)
+display(Markdown(f"{caption}\n\n{table1.as_markdown(at_size, 'fer2013')}"))
+
+# %%
+SIZED = {
+    step: STEPS[step]
+    for step in (
+        "pre-training (OCL)", "five regions with attention (FGW)", "the restraint (LGDS)", "FGW and LGDS together",
+    )
+}
+sized_rows = {line.row: comparison.by_seed(line.records) for line in at_size}
+caption = "**The steps, FER2013, paper tier cut short** (differences of test accuracy in points)"
+display(Markdown(f"{caption}\n\n{comparison.as_markdown(SIZED, sized_rows)}"))
+quoted = {line.row: line.paper for line in at_size}
+told = [
+    f"- {step}: ours {comparison.compare(*(sized_rows[row] for row in pair)).mean:+.2f}, the paper's "
+    f"{quoted[pair[0]] - quoted[pair[1]]:+.2f} points"
+    for step, pair in SIZED.items()
+    if None not in map(quoted.get, pair)
+]
+display(Markdown("\n".join(told)))
+
+# %% [markdown]
+# All four differences have the sign that the paper promises, and only one of them is larger than chance. Less than
+# two minutes of OCL lift the network by five points, where at the laptop tier, with a narrow network and small
+# pictures, hardly anything was seen. The steps that the paper measures, regions and restraint, are as small here as
+# the paper's own, below one point each, and on 3,589 test faces one seed cannot tell such a step from luck.
+#
+# Two warnings. The plain network was trained for as many epochs as the others and not for as long: the row with
+# pre-training has had more than six times its computation. Whether a plain network that is given as much time
+# catches up is the question of the rows at equal cost above, and at this size it is not run. And thirteen epochs
+# are few. The learning rate falls in the second half of them, so that the runs come to rest, but the paper's own
+# rows, whose number of epochs it does not tell, stand about two points higher.
+#
+# ### How not to cut a run short
+#
+# An earlier try on such a machine taught something else. It had cut the *patience* of the early stop in proportion
+# to the epochs, and that was a mistake of ours.
 
 # %%
 tried = {
@@ -457,8 +508,8 @@ assert all(len(r.values["history"]) < r.values["recipe"]["epochs"] for r in ende
 # whole method stands above OCL+Res18 on every seed that has both, and nothing follows from it: it had more
 # epochs as well, and each of its epochs costs five. These are no rows of Table 1, and none of its tables
 # counts them. They stand here because a patience that was scaled together with the epochs looks
-# innocent in a recipe. The command now leaves it at five epochs at the least, and the rows at the paper's size
-# are still to be run.
+# innocent in a recipe. The command now leaves it at five epochs at the least; so were the rows of the section
+# before this one run.
 
 # %% [markdown]
 # ## Looking into it: covered faces
@@ -501,6 +552,23 @@ for curve in curves:
         f"| {drops[0]:.2f} | {drops[1]:.0%} | {np.mean(curve.area):.2f} |"
     )
 display(Markdown("\n".join(["Means over seeds, test accuracy in per cent:", "", *table])))
+
+# %% [markdown]
+# The full networks of the section before were put before the same covered faces.
+
+# %%
+full = {curve.row: curve for curve in figure3.curves(RESULTS, "fer2013", "paper")}
+table = ["| row, paper tier cut short | uncovered | 30 % covered | drop, points | drop, relative |", "|---|--:|--:|--:|--:|"]
+for row, curve in full.items():
+    [heights], [(points, share)] = curve.accuracies, curve.drops
+    table.append(f"| {row} | {heights[0]:.2f} | {heights[-1]:.2f} | {points:.2f} | {share:.0%} |")
+display(Markdown("\n".join(table)))
+
+# %% [markdown]
+# They start higher and fall as far: more than thirty points, where the paper speaks of 13.79. What pre-training
+# adds to whole faces it still adds to covered ones, and the curves are nearly parallel. Blocks of noise are one
+# reading of the paper's blocks, and a hard one, for nothing on a face looks like noise. {doc}`Chapter 9
+# <09-accuracy-under-occlusion>` puts the same networks before masks and before faces that were really covered.
 
 # %%
 COVERED = {

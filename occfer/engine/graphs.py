@@ -55,6 +55,7 @@ class _Pass(nn.Module):
 
 def recorded(network: nn.Module, images: Tensor) -> nn.Module:
     """Record forward and backward pass for batches like this one; statistics stay as they are."""
+    _let_gradients_cross_streams()
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
     mixed = dict(dtype=torch.get_autocast_dtype("cuda"), enabled=torch.is_autocast_enabled("cuda"))
     try:
@@ -71,3 +72,11 @@ def recorded(network: nn.Module, images: Tensor) -> nn.Module:
         for name, buffer in network.named_buffers():
             buffer.copy_(before[name])
     return network
+
+
+def _let_gradients_cross_streams() -> None:
+    # A record keeps the nodes that take in its gradients, and with them the stream it was made on.
+    # Autograd waits between the two streams, and need not warn of it.
+    warn = getattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
+    if warn is not None:
+        warn(False)

@@ -279,7 +279,8 @@ def as_markdown(table: list[Line], data: str) -> str:
     for line in table:
         runs = line.records
         epochs = ", ".join(str(len(record.values["history"])) for record in runs)
-        minutes = ", ".join(f"{record.values['seconds'] / 60:.0f}" for record in runs)
+        each = [record.values["seconds"] / 60 for record in runs]
+        minutes = ", ".join(f"{some:.0f}" if some >= 10 else f"{some:.1f}" for some in each)
         quoted = "–" if line.paper is None else f"{line.paper:.2f}"
         body.append(
             f"| {line.row} | {quoted} | {line.result} | {len(runs)} | {epochs} | {minutes} |"

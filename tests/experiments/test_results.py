@@ -101,7 +101,7 @@ def covered(shared_data: Path) -> dict[str, str]:
     return {percent: faces.sha256 for percent, faces in conditions.items()}
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if "fer2013-l" in path.stem], ids=name)
+@pytest.mark.parametrize("path", [p for p in PATHS if p.stem.startswith("fer2013-")], ids=name)
 def test_fer2013_records_used_the_real_splits(
     path: Path, shared_data: Path, covered: dict[str, str]
 ) -> None:

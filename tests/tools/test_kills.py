@@ -54,8 +54,10 @@ def test_a_full_disk_keeps_the_state_it_had_room_for(tables, method) -> None:
     assert full["said"].endswith("make room for it in FOLDER.")
 
 
-def test_the_recorded_tables_say_the_same() -> None:
-    for method in ("pretrain", "finetune"):
-        table = json.loads((ROOT / RESULTS / f"{method}.json").read_text())
-        assert len(table["kills"]) == KILLS
-        assert len({*table["weights"].values(), table["full_disk"]["weights"]}) == 1
+@pytest.mark.parametrize("name", ["pretrain", "finetune", "pretrain-cuda", "finetune-cuda"])
+def test_the_recorded_tables_say_the_same(name) -> None:
+    table = json.loads((ROOT / RESULTS / f"{name}.json").read_text())
+    on_a_gpu = "NVIDIA" in table["environment"]["device"]
+    assert on_a_gpu == name.endswith("-cuda")
+    assert len(table["kills"]) == KILLS
+    assert len({*table["weights"].values(), table["full_disk"]["weights"]}) == 1
