@@ -21,6 +21,9 @@ def place(tmp_path: Path) -> Path:
     """A folder as the page finds it, without records of a GPU."""
     for name in ("scale", "kills", "cut-short"):
         shutil.copytree(RESULTS / name, tmp_path / "results" / name)
+    (tmp_path / "results" / "table1").mkdir()
+    for path in (RESULTS / "table1").glob("fer2013-paper-*"):
+        shutil.copy(path, tmp_path / "results" / "table1")
     for path in (tmp_path / "results" / "scale").glob("*-cuda.json"):
         path.unlink()
     return tmp_path
