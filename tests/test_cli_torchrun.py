@@ -74,6 +74,7 @@ def test_two_processes_train_one_encoder_and_go_on_to_the_last_bit(tmp_path: Pat
         time.sleep(0.05)
     stopped.send_signal(signal.SIGINT)  # torchrun passes it on
     _, stderr = ended(stopped)
+    assert stopped.returncode != 0  # a script that goes on after it has to know
     assert "occfer: stopped and saved; the same call goes on from here." in stderr
     places = sorted((tmp_path / "stopped").glob("state-*.json"))
     assert json.loads(places[-1].read_text())["place"]["epoch"] < EPOCHS
