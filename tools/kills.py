@@ -7,8 +7,8 @@ is killed with SIGKILL again and again, each time at a random moment, and every 
 process goes on with it. In the end its weights have to be those of a run that nobody disturbed, to
 the last bit. What takes longest is to import PyTorch, so that is done once and runs are forked.
 
-With ``--gpu`` runs are on a GPU, with PyTorch's deterministic algorithms, and the files are called
-NAME-cuda.json: some of the quicker ones add in whichever order threads arrive.
+With ``--gpu`` runs are on a GPU, and the files are called NAME-cuda.json. PyTorch's deterministic
+algorithms are used there, because some of the quicker ones add in whichever order threads arrive.
 """
 
 import argparse
@@ -198,7 +198,8 @@ def fill_the_disk(recipe, faces: FaceSet) -> dict[str, Any]:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
                 train(recipe, faces, folder)
-            return json.dumps([str(each.message) for each in said])
+            words = [str(each.message) for each in said]
+            return json.dumps([each for each in words if "could not be saved" in each])
 
         _, said = sitting(full, None)
         left = found(folder)
@@ -223,6 +224,8 @@ def main(folder: Path = RESULTS, gpu: bool = False) -> None:
     if gpu:
         DEVICE["kind"] = "cuda"
         os.environ |= {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     of = "-cuda" if gpu else ""
     faces = load_faces("synthfer", "train", size=24)[:48]
     folder.mkdir(parents=True, exist_ok=True)

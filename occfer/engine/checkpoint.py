@@ -22,6 +22,8 @@ from occfer.files import load_tensors, save_tensors, write_atomically
 
 KEPT = 2
 STATE = re.compile(r"state-\d{6,}\.(json|safetensors)")
+HOW = {"compile", "cuda_graphs"}
+"""Fields that say how a GPU computes; a run may go on with others."""
 DRAFT = re.compile(r"\.(recipe\.json|history\.csv|state-\d{6,}\.(json|safetensors))\.\d+")
 """What a run calls its files while it writes them; nothing else in its folder is touched."""
 
@@ -66,11 +68,10 @@ class Checkpoints:
         stated = self.folder / "recipe.json"
         if stated.exists():
             found = json.loads(json.dumps(defaults or {})) | _recipe(stated)
-            if found != self.recipe:
+            if differ := _differences(found, self.recipe):
                 raise ValueError(
                     f"{self.folder} holds a run of another recipe (differs in "
-                    f"{', '.join(_differences(found, self.recipe))}); choose another folder or "
-                    "delete it."
+                    f"{', '.join(differ)}); choose another folder or delete it."
                 )
         else:
             write_atomically(stated, json.dumps(self.recipe, indent=1, sort_keys=True).encode())
@@ -228,4 +229,5 @@ def _lay_out_like_parameters(optimizer: Optimizer) -> None:
 
 
 def _differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    return sorted(key for key in found.keys() | asked.keys() if found.get(key) != asked.get(key))
+    names = (found.keys() | asked.keys()) - HOW
+    return sorted(name for name in names if found.get(name) != asked.get(name))

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from occfer.engine.failures import NO_MEMORY
+
 
 class Replayed:
     """A network's call, recorded for batches of one length while it is trained.
@@ -18,13 +20,13 @@ class Replayed:
     network is written. What a replay returns, the next one overwrites.
 
     Args:
-        network: on a GPU, and there to stay.
+        network: it has to lie on a GPU by the first call, and to stay there.
         length: of the batches to record, as the network is given them.
         compiled: record what ``torch.compile`` makes of the network.
 
     Raises:
-        RuntimeError: the network cannot be recorded, because what it does next depends on numbers
-            that only the GPU has.
+        RuntimeError: the network could not be recorded, such as one whose next step depends on a
+            number that only the GPU has.
     """
 
     def __init__(self, network: nn.Module, length: int, compiled: bool = False):
@@ -61,12 +63,12 @@ def recorded(network: nn.Module, images: Tensor) -> nn.Module:
     try:
         with torch.autocast("cuda", **mixed, cache_enabled=False):
             torch.cuda.make_graphed_callables(network, (images.clone(),), allow_unused_input=True)
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as reason:
+        if NO_MEMORY.search(str(reason)):
+            raise
         raise RuntimeError(
-            "the network should be one that can be recorded as a CUDA graph, but is not; set "
-            "cuda_graphs=False in its recipe."
+            f"the network could not be recorded as a CUDA graph ({reason}); if it runs with "
+            "cuda_graphs=False in its recipe, set that."
         ) from reason
     with torch.no_grad():
         for name, buffer in network.named_buffers():

@@ -5,6 +5,7 @@ epoch. What they share is here: batches, the optimiser's step, the sums of an ep
 checkpoints, and how a run ends.
 """
 
+import gc
 import math
 import time
 import warnings
@@ -208,7 +209,10 @@ class Run:
         Batch statistics may be each process's own until then; and a hook that is put on a network
         which is not run as it is written, such as Grad-CAM's, would not be called.
         """
-        self.network._compiled_call_impl = None
+        if self.network._compiled_call_impl is not None:
+            self.network._compiled_call_impl = None
+            self.optimizer.zero_grad()  # gradients lie in the record's memory
+            gc.collect()  # PyTorch holds a record in a circle of references
         if self.team.size > 1:
             self.network.load_state_dict(self.team.first(self.network.state_dict))
 

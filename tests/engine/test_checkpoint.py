@@ -163,6 +163,13 @@ def test_a_folder_of_another_recipe_is_refused_and_left_alone(saved) -> None:
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 
+def test_a_run_goes_on_whichever_way_a_gpu_computes(tmp_path) -> None:
+    model, optimizer = fresh()
+    Checkpoints(tmp_path, {**RECIPE, "compile": True}).save(Place(step=3), model, optimizer)
+    asked = {**RECIPE, "compile": False, "cuda_graphs": True}
+    assert Checkpoints(tmp_path, asked).resume(*fresh())[0].step == 3
+
+
 def test_files_of_others_in_the_folder_are_not_swept_away(saved) -> None:
     """Hidden ones too, and such as look much like a state."""
     names = (".env.local", ".notes.txt", "state-best.safetensors", "state-best.json")
