@@ -66,6 +66,14 @@ def test_a_replay_computes_what_was_written(losses, method) -> None:
     assert replayed == pytest.approx(written, rel=1e-3)
 
 
+@METHODS
+def test_a_record_gives_its_memory_back(losses, method) -> None:
+    losses(method)  # what CUDA's libraries take once
+    before = torch.cuda.memory_allocated()
+    losses(method)
+    assert torch.cuda.memory_allocated() <= before
+
+
 def test_statistics_do_not_count_the_recording() -> None:
     network = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)).cuda()
     replayed, images = Replayed(network, 4), torch.rand(4, 3, device="cuda")
