@@ -111,6 +111,7 @@ class Run:
         recipe = self.recipe
         if recipe.cuda_graphs and self.team.size == 1 and not self._supply.streamed:
             views = 2 if isinstance(recipe, PretrainRecipe) else 1
+            # Where nn.Module.compile puts what is called in the network's place.
             network._compiled_call_impl = Replayed(network, views * faces, recipe.compile)
         elif recipe.compile:
             network.compile()
