@@ -311,11 +311,11 @@ for condition, covered in (("30", "30 % covered"), (figure3.MASK, "in a surgical
     display(Markdown(f"**fer2013, {covered}, paper tier**\n\n{comparison.as_markdown(steps, found)}"))
 
 # %% [markdown]
-# The falls are much the same: the full networks start higher than the small ones and lose about thirty points,
-# whatever they are called. What differs is pre-training, which is ahead under blocks by as much as on whole faces, so
+# The falls are much the same: the full networks start higher than the small ones and lose nearly the same number of
+# points, whatever they are called. What differs is pre-training, which is ahead under blocks by as much as on whole faces, so
 # that with this one seed what it adds looks like accuracy rather than robustness; under a mask nothing of it can be
-# told. Five regions bring nothing that can be told under blocks, and under a mask they are behind on these faces by 1.7
-# points without the restraint; with it, no difference can be told.
+# told. Five regions bring nothing that can be told under blocks, and under a mask they are behind on these faces
+# without the restraint; with it, no difference can be told.
 
 # %% [markdown]
 # ## The control that the paper lacks
@@ -374,8 +374,7 @@ display(Markdown("\n\n".join(verdict(data) for data in curves)))
 # shares is known to better than ten or twenty hundredths.
 #
 # The table of masks holds a surprise. None of these networks ever saw a mask. Yet one that met blocks while it learnt to
-# name expressions is ahead under a mask of the same network without them, by more than nine points in the mean and by
-# more than seven with every seed. Those blocks were not only noise: a third of them were of one plain colour, as a mask
+# name expressions is ahead under a mask of the same network without them, before pre-training or after it. Those blocks were not only noise: a third of them were of one plain colour, as a mask
 # nearly is, and a third a smooth texture. So a plain patch may have become familiar, or the network may rely less on one
 # place of the face. No record here tests which.
 
@@ -557,18 +556,22 @@ def matched_falls(labels):
     return {row: each["fall"]["matched"] for row, each in real.values["labels"][labels]["rows"].items()}
 
 
-said = []
-for labels, name in NAMES.items():
-    falls_here = matched_falls(labels).values()
-    points = [each["points"] for each in falls_here]
-    beyond = sum(each["interval_95"][0] > 0 for each in falls_here)
-    plain = [each["fall"]["others"]["points"] for each in real.values["labels"][labels]["rows"].values()]
-    said.append(
-        f"- {name}: beside all others {min(plain):.1f} to {max(plain):.1f} points are lost, beside matched ones "
-        f"{min(points):.1f} to {max(points):.1f}; for {beyond} of {len(points)} rows the matched interval "
-        f"lies above zero."
-    )
-display(Markdown("\n".join(said)))
+def lost(record):
+    """What the recorded rows lose on really occluded faces, a line for each set of labels."""
+    said = []
+    for labels, name in NAMES.items():
+        falls_here = [each["fall"] for each in record.values["labels"][labels]["rows"].values()]
+        plain, points = ([each[kind]["points"] for each in falls_here] for kind in ("others", "matched"))
+        beyond = sum(each["matched"]["interval_95"][0] > 0 for each in falls_here)
+        said.append(
+            f"- {name}: beside all others {min(plain):.1f} to {max(plain):.1f} points are lost, beside matched ones "
+            f"{min(points):.1f} to {max(points):.1f}; for {beyond} of {len(points)} rows the matched interval "
+            f"lies above zero."
+        )
+    return Markdown("\n".join(said))
+
+
+display(lost(real))
 
 # %% [markdown]
 # Why is the fall larger against FER+'s labels? A network says what it learnt, and it learnt FER2013's labels. Where
@@ -634,13 +637,12 @@ display(Markdown(
 sized = occlusion_ferplus.recorded(RESULTS, "paper")
 for labels, name in NAMES.items():
     display(Markdown(f"**{name}, paper tier cut short, one seed**\n\n{occlusion_ferplus.as_markdown(sized, labels)}"))
+display(lost(sized))
 
 # %% [markdown]
-# Beside matched faces a full network loses nothing to three points on really occluded ones by FER2013's labels, with
-# every interval around zero; about four where both sets of labels agree, where three of the four intervals begin just
-# above it; and eight to ten by the list's and FER+'s labels, of which a part belongs to the labels, as we saw. All of
-# that is far from the thirty of a drawn block. Why, no record tells: real covers may be smaller, and whoever chose such
-# a picture may have left an expression to be seen.
+# A part of what is lost by the list's and FER+'s labels belongs to the labels, as we saw. All of it is far from what a
+# drawn block of 30 % takes. Why, no record tells: real covers may be smaller, and whoever chose such a picture may have
+# left an expression to be seen.
 
 # %% [markdown]
 # What others report on this list is another experiment: their networks learnt FER+'s labels, with contempt as an

@@ -155,9 +155,9 @@ display(Markdown("\n".join(table)))
 # %% [markdown]
 # Look at what the columns compare. The paper's first step compares OCL with *ImageNet*, ours with nothing at
 # all, since those weights fit no network as small as most of ours, and the full ones were trained without them, too:
-# the same words, "pre-training helps", are two claims. The five points of the full column are no comparison at equal
+# the same words, "pre-training helps", are two claims. The gain in the full column is no comparison at equal
 # cost. The fourth line compares with an ImageNet network on RAF-DB there, and with one from scratch here;
-# and on SynthFER, and by half a point with the full networks, the whole method loses *more* points than the plain
+# and on SynthFER, and by a little with the full networks, the whole method loses *more* points than the plain
 # network, but starts higher, so that it has more to lose. {doc}`Chapter 9 <09-accuracy-under-occlusion>` takes that apart. The last line is the
 # weakest kind of evidence: a picture that somebody chose. {doc}`Chapter 10 <10-looking-inside>` measures the
 # same thing on every test face.

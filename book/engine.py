@@ -271,7 +271,7 @@ for row in {row["what"]: row for row, _ in compared if row["device"] == "cuda"}.
 # And to cut five regions is no faster there than to crop and resize one after the other. PyTorch's own resize is one
 # kernel a region, and our weighted sums of lines are several for all of them; they spare a processor half of its
 # arithmetic, and of arithmetic a GPU has enough. No profile on a GPU was recorded that would say more. In a step of FGW
-# it is one millisecond beside sixteen.
+# it is a small part, as the line above says.
 
 # %% [markdown]
 # ## Memory that stays

@@ -23,6 +23,7 @@ from typing import Any
 
 from occfer.baselines import DESCRIPTORS
 from occfer.data import FaceSet
+from occfer.engine.checkpoint import HOW
 from occfer.engine.finetune import build_classifier
 from occfer.engine.records import Record, environment
 from occfer.experiments import budget, figure3, figure4, plan, table1, table2
@@ -219,8 +220,7 @@ def refuse_another_recipe(path: Path, recipe: Recipe, runs: Path) -> None:
     if not path.exists():
         return
     found = from_dict(Record.load(path).values["recipe"])
-    how = ("precision", "save_every_seconds", "synchronise_batch_norm", "compile", "cuda_graphs")
-    free = dict.fromkeys(how)
+    free = dict.fromkeys(("precision", "save_every_seconds", "synchronise_batch_norm", *HOW))
     stated, today = (flat(as_dict(each)) | free for each in (found, recipe))
     if other := [name for name in today if stated.get(name) != today[name]]:
         differences = ", ".join(f"{n} {stated.get(n)} and not {today[n]}" for n in other)

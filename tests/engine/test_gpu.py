@@ -96,6 +96,9 @@ def test_only_whole_batches_in_training_are_replayed(change) -> None:
     with torch.no_grad():
         replayed(torch.rand(4, 3, device="cuda"))
     assert called == [1, 1]
+    network.train()
+    replayed(torch.rand(4, 3, device="cuda"))
+    assert called == [1, 1]  # no Python runs in a replay
 
 
 def test_a_network_that_asks_the_gpu_cannot_be_replayed() -> None:
