@@ -215,8 +215,8 @@ class Reproduce(Data):
     tier: recipes.Tier = recipes.TIER
     seeds: int = 1
     rows: tuple[str, ...] | None = None
-    """Rows of Table 1 and its controls, SIFT, LBP or HOG in Figure 3, or measurements of the data
-    card; the experiment's own choice where left out."""
+    """Rows of Table 1 and its controls, SIFT, LBP or HOG in Figure 3, readings, or measurements of
+    the data card; the experiment's own choice where left out."""
     minutes: float | None = None
     """Stop after so many, with everything saved."""
     shrink: bool | None = None

@@ -287,6 +287,24 @@ fit; OCL starts from nothing here too."""
 ROWS = TABLE1_ROWS | CONTROL_ROWS | MOBILENET_ROWS
 """Every row that can be run, in the order of the table."""
 
+WHOLE_METHOD = "OCL+Res18+FGW+LGDS"
+READINGS: dict[str, dict[str, Any]] = {
+    "as-read": {},
+    "restrain_weight=0": dict(restrain_weight=0.0),
+    "restrain_weight=2": dict(restrain_weight=2.0),
+    "detach_regions=True": dict(detach_regions=True),
+    "head=separate": dict(head="separate"),
+    "share=area": dict(share="area"),
+    "attention=per_region": dict(attention="per_region"),
+    "fusion=mean": dict(fusion="mean"),
+    "one_view=True": dict(one_view=True),
+}
+"""The whole method as we read it, and with one other choice each where the text leaves one open
+or a reader may wonder (chapter 11); a choice of pre-training needs an encoder of its own."""
+
+SHORT = 0.5
+"""Share of the epochs of fine-tuning in which readings are told apart."""
+
 OCCLUDED = ViewRecipe().occlusion
 
 
@@ -306,7 +324,10 @@ def row_network(row: str, tier: Tier = TIER) -> NetworkRecipe:
 
 
 def table1_row(row: str, tier: Tier = TIER, **changes) -> FinetuneRecipe:
-    """The fine-tuning recipe of a row of Table 1 or of a control."""
+    """The fine-tuning recipe of a row of Table 1, of a control or of a reading."""
+    if row in READINGS:
+        short = stretched(table1_row(WHOLE_METHOD, tier), SHORT)
+        return replace(short, **_choices(row, FinetuneRecipe), **changes)
     if row not in ROWS:
         raise ValueError(f"row must be one of {', '.join(ROWS)}, got {row!r}.")
     recipe = finetuning(tier, network=row_network(row, tier), **ROWS[row])
@@ -322,6 +343,8 @@ def table1_pretraining(row: str, tier: Tier = TIER, **changes) -> PretrainRecipe
 
     SimCLR is OCL without the occlusion, and nothing else changes (Chen et al., 2020).
     """
+    if row in READINGS:
+        return table1_pretraining(WHOLE_METHOD, tier, **_choices(row, PretrainRecipe), **changes)
     kind = row.split("+")[0]
     recipe = pretraining(tier, network=row_network(row, tier), **changes)
     if kind == "OCL":
@@ -329,6 +352,12 @@ def table1_pretraining(row: str, tier: Tier = TIER, **changes) -> PretrainRecipe
     if kind == "SimCLR":
         return replace(recipe, views=replace(recipe.views, occlusion=0.0))
     return None
+
+
+def _choices(reading: str, stage: type) -> dict[str, Any]:
+    """What a reading changes in the recipe of one stage."""
+    changed = READINGS[reading].items()
+    return {name: value for name, value in changed if name in stage.__dataclass_fields__}
 
 
 Trained = TypeVar("Trained", PretrainRecipe, FinetuneRecipe)

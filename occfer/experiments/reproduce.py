@@ -26,9 +26,11 @@ from occfer.data import FaceSet
 from occfer.engine.checkpoint import HOW
 from occfer.engine.finetune import build_classifier
 from occfer.engine.records import Record, environment
-from occfer.experiments import budget, figure3, figure4, plan, table1, table2
+from occfer.experiments import budget, figure3, figure4, plan, readings, table1, table2
 from occfer.experiments.carry import has_model, has_parts
 from occfer.recipes import (
+    READINGS,
+    ROWS,
     TABLE1_ROWS,
     TIER,
     FinetuneRecipe,
@@ -49,19 +51,27 @@ class Experiment:
     Args:
         records: the folder of its records.
         rows: its own choice of rows.
+        known: every row that it can run.
         run: trains a row if need be, scores and records it; see :func:`table1.run_row`.
     """
 
     records: str
     rows: tuple[str, ...]
+    known: tuple[str, ...]
     run: Callable[..., Record]
 
 
+TRAINED = tuple(ROWS)
 EXPERIMENTS = {
-    "table1": Experiment(table1.EXPERIMENT, tuple(TABLE1_ROWS), table1.run_row),
-    "table2": Experiment(table1.EXPERIMENT, table2.ROWS, table1.run_row),
-    "figure3": Experiment(figure3.EXPERIMENT, figure3.METHODS, figure3.run_method),
-    "figure4": Experiment(figure4.EXPERIMENT, figure4.METHODS, figure4.run_method),
+    "table1": Experiment(table1.EXPERIMENT, tuple(TABLE1_ROWS), TRAINED, table1.run_row),
+    "table2": Experiment(table1.EXPERIMENT, table2.ROWS, TRAINED, table1.run_row),
+    "figure3": Experiment(
+        figure3.EXPERIMENT, figure3.METHODS, (*DESCRIPTORS, *TRAINED), figure3.run_method
+    ),
+    "figure4": Experiment(figure4.EXPERIMENT, figure4.METHODS, TRAINED, figure4.run_method),
+    "readings": Experiment(
+        readings.EXPERIMENT, tuple(READINGS), tuple(READINGS), readings.run_reading
+    ),
 }
 
 
@@ -113,7 +123,8 @@ def reproduce(
         experiment: one of ``EXPERIMENTS``.
         data, root: see :func:`occfer.load_faces`.
         seeds: how many, from 0 on.
-        rows: of Table 1 and its controls, or SIFT, LBP and HOG; the experiment's where left out.
+        rows: of Table 1 and its controls, SIFT, LBP and HOG, or readings; the experiment's where
+            left out.
         results, runs: folders of records, and of checkpoints and networks.
         minutes: of wall time for this call. A stage that no longer fits is passed over for one
             that does; at the limit the running stage is saved, and goes on at the next call.
@@ -133,6 +144,11 @@ def reproduce(
     began = time.monotonic()
     environment()
     chosen = EXPERIMENTS[experiment]
+    if strange := [row for row in rows or () if row not in chosen.known]:
+        raise ValueError(
+            f"rows of {experiment} should be among {', '.join(chosen.known)}; got "
+            f"{', '.join(strange)}."
+        )
     job = Job(chosen, rows or chosen.rows, data, tier, seeds, results, runs)
     job = replace(job, choice=earlier_choice(job))
     splits = table1.load_splits(data, root)

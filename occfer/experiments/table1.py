@@ -25,8 +25,10 @@ from occfer.experiments import budget, paper
 from occfer.experiments.carry import has_model, pack, unpack
 from occfer.ocl import Encoder
 from occfer.recipes import (
+    READINGS,
     ROWS,
     TIER,
+    WHOLE_METHOD,
     FinetuneRecipe,
     PretrainRecipe,
     Tier,
@@ -90,6 +92,9 @@ def record_name(data: str, tier: Tier, row: str, seed: int) -> str:
 
 def encoder_name(row: str) -> str:
     """What the encoder of a row is called, such as ``OCL`` or ``OCL-MobileNetV2``."""
+    if row in READINGS:
+        usual = table1_pretraining(row) == table1_pretraining(WHOLE_METHOD)
+        return "OCL" if usual else f"OCL-{row}"
     kind, network = row.split("+")[:2]
     return kind if network.startswith("Res18") else f"{kind}-{network}"
 

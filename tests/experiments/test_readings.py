@@ -1,0 +1,92 @@
+"""One other choice at a time: what changes, where it is scored, and what is never touched."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from occfer import recipes
+from occfer.data import FaceSet
+from occfer.experiments import readings, reproduce, table1
+from occfer.recipes import READINGS, WHOLE_METHOD, table1_pretraining, table1_row
+
+
+def faces(count: int, seed: int, split: str) -> FaceSet:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, 1, 24, 24), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(count) % 7
+    return FaceSet(images, labels, [f"{split}-{n}" for n in range(count)], name="toy", split=split)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
+    """Two epochs of a tiny network, halved; what ``run_reading`` takes beside the row."""
+    monkeypatch.setitem(
+        recipes.NETWORKS, "smoke", recipes.NetworkRecipe(width=8, stem="small", size=24)
+    )
+    epochs = {
+        "pretrain": dict(epochs=1, batch_size=16),
+        "finetune": dict(epochs=2, batch_size=16),
+    }
+    monkeypatch.setitem(recipes.BUDGETS, "smoke", epochs)
+    where = dict(results=tmp_path / "results", runs=tmp_path / "runs")
+    splits = table1.Splits(faces(42, 0, "train"), faces(14, 1, "val"), faces(14, 2, "test"))
+    return dict(splits=splits, data="toy", tier="smoke", **where)
+
+
+@pytest.mark.parametrize("row", READINGS)
+def test_a_reading_changes_what_its_name_says(row: str) -> None:
+    stages = (
+        (table1_row("as-read", "laptop"), table1_row(row, "laptop")),
+        (table1_pretraining("as-read", "laptop"), table1_pretraining(row, "laptop")),
+    )
+    changed = {
+        name: value
+        for usual, other in stages
+        for name, value in asdict(other).items()
+        if value != asdict(usual)[name]
+    }
+    assert changed == READINGS[row]
+    assert row in (
+        "as-read",
+        *(f"{name}={value}".removesuffix(".0") for name, value in changed.items()),
+    )
+
+
+def test_as_read_is_the_whole_method_over_half_the_epochs() -> None:
+    short, whole = (table1_row(row, "laptop") for row in ("as-read", WHOLE_METHOD))
+    assert 2 * short.epochs == whole.epochs
+    for epoch in range(short.epochs):
+        assert short.learning_rate_at(epoch) == pytest.approx(whole.learning_rate_at(2 * epoch + 1))
+    assert table1_pretraining("as-read", "laptop") == table1_pretraining(WHOLE_METHOD, "laptop")
+
+
+def test_an_encoder_of_another_pretraining_has_another_name() -> None:
+    names = {row: table1.encoder_name(row) for row in READINGS}
+    assert names.pop("one_view=True") == "OCL-one_view=True"
+    assert set(names.values()) == {table1.encoder_name(WHOLE_METHOD)} == {"OCL"}
+
+
+def test_readings_are_scored_on_the_validation_split_and_recorded_once(place: dict) -> None:
+    test = place["splits"].test
+    record = readings.run_reading("head=separate", **place)
+    assert record.predictions.ids == place["splits"].validation.ids
+    assert not set(record.predictions.ids) & set(test.ids)
+    assert set(record.values["data"]) == {"train", "validation"}
+    assert record.values["recipe"]["head"] == "separate"
+    assert len(record.values["history"]) == 1
+    path = place["results"] / "readings" / "toy-smoke-head=separate-seed0.json"
+    written = path.stat().st_mtime_ns
+    assert readings.run_reading("head=separate", **place).values == record.values
+    assert path.stat().st_mtime_ns == written
+    encoders = sorted(each.name for each in (place["results"] / "table1").glob("*.json"))
+    assert encoders == ["toy-smoke-OCL-seed0.json"]
+
+
+def test_only_readings_are_readings(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="rows of readings should be among as-read, restrain_"):
+        reproduce.reproduce("readings", rows=("OCL+Res18",), results=tmp_path, runs=tmp_path)
+    with pytest.raises(ValueError, match=r"rows of table1 should.*got head=separate"):
+        reproduce.reproduce("table1", rows=("head=separate",), results=tmp_path, runs=tmp_path)
+    assert not list(tmp_path.iterdir())
