@@ -16,7 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from occfer.cli import draw, main
+from occfer.cli import main
+from occfer.cli.training import draw
 from occfer.data import load_faces
 from occfer.emotions import EMOTIONS
 from occfer.engine.curves import read_table

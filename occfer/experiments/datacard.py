@@ -21,7 +21,9 @@ from occfer.engine.finetune import Finetuned, finetune
 from occfer.engine.records import Record, environment, make_record
 from occfer.experiments import budget, plan, table1
 from occfer.experiments.figure3 import covered_sets
-from occfer.experiments.reproduce import carry_out, epochs_done, refuse_other_faces
+from occfer.experiments.jobs import epochs_done
+from occfer.experiments.refusals import refuse_other_faces
+from occfer.experiments.reproduce import carry_out
 from occfer.recipes import NETWORKS, TIER, FinetuneRecipe, Tier, as_dict, finetuning
 from occfer.views import luminance
 

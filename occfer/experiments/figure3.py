@@ -23,9 +23,10 @@ from occfer.engine.records import Record
 from occfer.experiments import methods, table1
 from occfer.experiments.comparison import by_seed
 from occfer.experiments.methods import Trained, trained_network
+from occfer.experiments.rows import ROWS, TABLE1_ROWS
 from occfer.occlusion.blocks import Fill, block
 from occfer.occlusion.testsets import Only, occluded
-from occfer.recipes import ROWS, TABLE1_ROWS, Tier, baseline
+from occfer.recipes import Tier, baseline
 from occfer.views import as_float
 
 EXPERIMENT = "figure3"

@@ -16,7 +16,8 @@ from occfer.engine.conditions import Conditions
 from occfer.engine.measurements import Measurements
 from occfer.engine.records import Record, make_record
 from occfer.experiments import budget, table1
-from occfer.recipes import TIER, Recipe, Tier, as_dict, table1_row
+from occfer.experiments.rows import table1_row
+from occfer.recipes import TIER, Recipe, Tier, as_dict
 
 
 class Trained(NamedTuple):

@@ -30,8 +30,9 @@ from occfer.engine.measurements import times_drawn
 from occfer.engine.records import Record, environment
 from occfer.experiments import table1
 from occfer.experiments.comparison import Comparison, by_seed, compare, t_interval
+from occfer.experiments.rows import ROWS
 from occfer.experiments.standardisation import AGAINST, Sides, fall
-from occfer.recipes import ROWS, TIER, Tier
+from occfer.recipes import TIER, Tier
 
 EXPERIMENT = "occlusion-ferplus"
 DATA = "fer2013"

@@ -11,96 +11,19 @@ and a row that starts from those is left out where they cannot be had.
 
 import _thread
 import functools
-import itertools
-import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from occfer.baselines import DESCRIPTORS
-from occfer.data import FaceSet
-from occfer.engine.checkpoint import HOW
-from occfer.engine.finetune import build_classifier
 from occfer.engine.records import Record, environment
-from occfer.experiments import budget, figure3, figure4, plan, readings, table1, table2
-from occfer.experiments.carry import has_model, has_parts
-from occfer.recipes import (
-    READINGS,
-    ROWS,
-    TABLE1_ROWS,
-    TIER,
-    FinetuneRecipe,
-    PretrainRecipe,
-    Recipe,
-    Tier,
-    as_dict,
-    from_dict,
-    table1_pretraining,
-    table1_row,
-)
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A table or figure.
-
-    Args:
-        records: the folder of its records.
-        rows: its own choice of rows.
-        known: every row that it can run.
-        run: trains a row if need be, scores and records it; see :func:`table1.run_row`.
-    """
-
-    records: str
-    rows: tuple[str, ...]
-    known: tuple[str, ...]
-    run: Callable[..., Record]
-
-
-TRAINED = tuple(ROWS)
-EXPERIMENTS = {
-    "table1": Experiment(table1.EXPERIMENT, tuple(TABLE1_ROWS), TRAINED, table1.run_row),
-    "table2": Experiment(table1.EXPERIMENT, table2.ROWS, TRAINED, table1.run_row),
-    "figure3": Experiment(
-        figure3.EXPERIMENT, figure3.METHODS, (*DESCRIPTORS, *TRAINED), figure3.run_method
-    ),
-    "figure4": Experiment(figure4.EXPERIMENT, figure4.METHODS, TRAINED, figure4.run_method),
-    "readings": Experiment(
-        readings.EXPERIMENT, tuple(READINGS), tuple(READINGS), readings.run_reading
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be reproduced, where its records and runs lie, and which share of the epochs was
-    chosen, if any."""
-
-    experiment: Experiment
-    rows: tuple[str, ...]
-    data: str
-    tier: Tier
-    seeds: int
-    results: Path
-    runs: Path
-    choice: budget.Budget | None = None
-
-    def name(self, row: str, seed: int) -> str:
-        """Of a record."""
-        return table1.record_name(self.data, self.tier, row, seed)
-
-    def recipes(self, row: str, seed: int) -> Iterator[PretrainRecipe | FinetuneRecipe]:
-        """Of the encoder a row starts from, and of the row; a descriptor has neither."""
-        if row in DESCRIPTORS:
-            return
-        encoder = table1_pretraining(row, self.tier, seed=seed)
-        for recipe in (encoder, table1_row(row, self.tier, seed=seed)):
-            if recipe is not None:
-                yield self.choice.applied(recipe) if self.choice else recipe
+from occfer.experiments import budget, plan, table1
+from occfer.experiments.jobs import EXPERIMENTS, Job, recorded, stages
+from occfer.experiments.refusals import refuse_other_records
+from occfer.recipes import TIER, Tier
 
 
 def reproduce(
@@ -185,77 +108,6 @@ def keep_the_choice(job: Job) -> Path:
     return place
 
 
-def refuse_other_records(job: Job, splits: table1.Splits) -> None:
-    """Refuse records, of rows or their encoders, that were made of other faces or another way."""
-    pool = functools.cache(lambda: splits.pool)
-    for seed, row in itertools.product(range(job.seeds), job.rows):
-        recipes = list(job.recipes(row, seed))
-        names = [(job.experiment.records, row)]
-        if len(recipes) > 1:
-            names.append((table1.EXPERIMENT, table1.encoder_name(row)))
-        sets = {
-            "train": lambda row=row: splits.training(row),
-            "validation": lambda: splits.validation,
-            "test": lambda: splits.test,
-            "test, 0 %": lambda: splits.test,
-            "pool": pool,
-        }
-        for folder, name in names:
-            path = job.results / folder / f"{job.name(name, seed)}.json"
-            refuse_other_faces(path, sets, job.data, job.runs)
-            if recipes:
-                refuse_another_recipe(path, recipes.pop(), job.runs)
-
-
-def refuse_other_faces(
-    path: Path, sets: Mapping[str, Callable[[], FaceSet]], data: str, runs: Path
-) -> None:
-    """A record is found by name; say so where it was made of other faces than today's.
-
-    Args:
-        path: of the record, which need not be there.
-        sets: what gives today's faces, by their role in the record.
-        data: what a message calls them.
-        runs: where the networks of the record lie.
-    """
-    stated = Record.load(path).values["data"] if path.exists() else {}
-    for role, faces in sets.items():
-        if role in stated and stated[role]["sha256"] != faces().sha256:
-            raise ValueError(
-                f"{path} should be of the faces of {data}, but was recorded for others of the same "
-                f"name ({role}); pass another --out, or move it away together with the runs of "
-                f"that name in {runs}."
-            )
-
-
-def refuse_another_recipe(path: Path, recipe: Recipe, runs: Path) -> None:
-    """A record is found by name; say so where it was trained otherwise than it would be today.
-
-    How a machine computes, in which precision, compiled or replayed, may differ.
-    """
-    if not path.exists():
-        return
-    found = from_dict(Record.load(path).values["recipe"])
-    free = dict.fromkeys(("precision", "save_every_seconds", "synchronise_batch_norm", *HOW))
-    stated, today = (flat(as_dict(each)) | free for each in (found, recipe))
-    if other := [name for name in today if stated.get(name) != today[name]]:
-        differences = ", ".join(f"{n} {stated.get(n)} and not {today[n]}" for n in other)
-        raise ValueError(
-            f"{path} should be of the recipe that this call would take, but was recorded with "
-            f"{differences}; pass another --out, or move it away together with the runs of that "
-            f"name in {runs}."
-        )
-
-
-def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values by names such as ``network.size``."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        inner = flat(value) if isinstance(value, Mapping) else {"": value}
-        found |= {f"{name}.{key}".removesuffix("."): each for key, each in inner.items()}
-    return found
-
-
 def carry_out(
     standing: Callable[[], list[plan.Stage]],
     do: Callable[[plan.Stage], None],
@@ -286,46 +138,6 @@ def carry_out(
             rest = plan.seconds(stage, paces) / 60
             about = f"about {rest:.1f} minutes" if stage.kind in paces else "some time"
             say(f"{stage.name}: {about} left to do; the same command goes on.")
-
-
-def stages(job: Job) -> list[plan.Stage]:
-    """Everything the job consists of, in the order of value, as the files tell it now."""
-    found: dict[str, plan.Stage] = {}
-    for seed in range(job.seeds):
-        for row in job.rows:
-            stage = _row_stage(job, row, seed)
-            if stage.needs and not stage.done:
-                found.setdefault(stage.needs, _encoder_stage(job, row, seed))
-            found[stage.name] = stage
-    return list(found.values())
-
-
-def _row_stage(job: Job, row: str, seed: int) -> plan.Stage:
-    name = job.name(row, seed)
-    done = (job.results / job.experiment.records / f"{name}.json").exists()
-    if row in DESCRIPTORS:
-        return plan.Stage(name, row, seed, row, epochs=0, done=done)
-    *encoder, recipe = job.recipes(row, seed)
-    run = job.runs / table1.EXPERIMENT / name
-    return plan.Stage(
-        name, row, seed, budget.kind_of(recipe), recipe.epochs,
-        needs=job.name(table1.encoder_name(row), seed) if encoder else "",
-        done=done,
-        epochs_done=recipe.epochs if has_model(run) else epochs_done(run),
-        why_not="" if done else missing_weights(recipe),
-    )  # fmt: skip
-
-
-def _encoder_stage(job: Job, row: str, seed: int) -> plan.Stage:
-    recipe, _ = job.recipes(row, seed)
-    name = job.name(table1.encoder_name(row), seed)
-    run = job.runs / table1.EXPERIMENT / name
-    return plan.Stage(
-        name, row, seed, budget.kind_of(recipe), recipe.epochs,
-        done=has_model(run) or has_parts(run),
-        epochs_done=epochs_done(run),
-        pretraining=True,
-    )  # fmt: skip
 
 
 def run(job: Job, splits: table1.Splits, stage: plan.Stage) -> None:
@@ -391,34 +203,3 @@ def choose_epochs(job: Job, paces: plan.Paces, minutes: float, left: float) -> b
     begun = not all(stage.untouched for stage in first)
     share = 1.0 if begun else plan.share_that_fits(first, paces, left)
     return budget.Budget(minutes, share, environment()["device"], paces)
-
-
-def recorded(job: Job) -> list[Record]:
-    """Every record of the job that is there, in the order of its value."""
-    folder = job.results / job.experiment.records
-    paths = [folder / f"{job.name(row, s)}.json" for s in range(job.seeds) for row in job.rows]
-    return [Record.load(path) for path in paths if path.exists()]
-
-
-def epochs_done(run: Path) -> int:
-    """Of the newest state in a run's folder."""
-    for state in sorted(run.glob("state-*.json"), reverse=True):
-        try:
-            return int(json.loads(state.read_text())["place"]["epoch"])
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue  # training passes over it too, and says so
-    return 0
-
-
-def missing_weights(recipe: FinetuneRecipe) -> str:
-    """Why a recipe that starts from ImageNet cannot; empty where it can, or does not want to."""
-    return _missing_weights(recipe) if recipe.pretrained else ""
-
-
-@functools.cache
-def _missing_weights(recipe: FinetuneRecipe) -> str:
-    try:
-        build_classifier(recipe)
-    except (OSError, ValueError, RuntimeError) as reason:
-        return f"since ImageNet's weights are needed: {reason}"
-    return ""

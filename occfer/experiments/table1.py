@@ -23,20 +23,9 @@ from occfer.engine.pretrain import pretrain
 from occfer.engine.records import Record, make_record
 from occfer.experiments import budget, paper
 from occfer.experiments.carry import has_model, pack, unpack
+from occfer.experiments.rows import READINGS, ROWS, WHOLE_METHOD, table1_pretraining, table1_row
 from occfer.ocl import Encoder
-from occfer.recipes import (
-    READINGS,
-    ROWS,
-    TIER,
-    WHOLE_METHOD,
-    FinetuneRecipe,
-    PretrainRecipe,
-    Tier,
-    Trained,
-    as_dict,
-    table1_pretraining,
-    table1_row,
-)
+from occfer.recipes import TIER, FinetuneRecipe, PretrainRecipe, Tier, Trained, as_dict
 
 EXPERIMENT = "table1"
 RESULTS = Path("book/results")

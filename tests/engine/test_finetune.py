@@ -9,8 +9,8 @@ from occfer.engine.evaluate import evaluate
 from occfer.engine.finetune import build_classifier, build_loss, finetune, fingerprint, watch
 from occfer.engine.models import load_model
 from occfer.engine.pretrain import build_encoder
+from occfer.experiments.rows import ROWS, table1_row
 from occfer.fgw import FGWOutput, PlainOutput
-from occfer.recipes import ROWS, table1_row
 
 
 def same(a, b) -> bool:

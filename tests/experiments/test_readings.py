@@ -9,7 +9,7 @@ import torch
 from occfer import recipes
 from occfer.data import FaceSet
 from occfer.experiments import readings, reproduce, table1
-from occfer.recipes import READINGS, WHOLE_METHOD, table1_pretraining, table1_row
+from occfer.experiments.rows import READINGS, WHOLE_METHOD, table1_pretraining, table1_row
 
 
 def faces(count: int, seed: int, split: str) -> FaceSet:

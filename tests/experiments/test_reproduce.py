@@ -14,10 +14,11 @@ import pytest
 from occfer import load_faces, recipes
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import Record, environment
-from occfer.experiments import budget, plan, reproduce, table1
+from occfer.experiments import budget, jobs, plan, reproduce, table1
 from occfer.experiments.budget import Budget
 from occfer.experiments.plan import Pace
-from occfer.recipes import TABLE1_ROWS, NetworkRecipe
+from occfer.experiments.rows import TABLE1_ROWS
+from occfer.recipes import NetworkRecipe
 
 # ImageNet's weights fit no network as narrow as this one, so the first row cannot be run.
 ROWS = [row for row in TABLE1_ROWS if row != "Res18"]
@@ -126,21 +127,21 @@ def test_a_machine_that_has_the_encoder_in_parts_alone_goes_on_from_the_same_bit
     shutil.copytree(
         here / "runs" / "table1" / name / "parts", there / "runs" / "table1" / name / "parts"
     )
-    (stage, _) = reproduce.stages(job(there))
+    (stage, _) = jobs.stages(job(there))
     assert stage.done
     call(there, rows=("OCL+Res18",))
     assert networks(there) == networks(here)
 
 
-def job(folder: Path, rows: tuple[str, ...] = ("OCL+Res18",), seeds: int = 1) -> reproduce.Job:
-    return reproduce.Job(
-        reproduce.EXPERIMENTS["table1"], rows, "synthfer", "smoke", seeds,
+def job(folder: Path, rows: tuple[str, ...] = ("OCL+Res18",), seeds: int = 1) -> jobs.Job:
+    return jobs.Job(
+        jobs.EXPERIMENTS["table1"], rows, "synthfer", "smoke", seeds,
         folder / "results", folder / "runs",
     )  # fmt: skip
 
 
 def test_the_encoder_comes_once_a_seed_and_a_seed_before_the_next(tiny, tmp_path: Path) -> None:
-    stages = reproduce.stages(job(tmp_path, tuple(TABLE1_ROWS), seeds=2))
+    stages = jobs.stages(job(tmp_path, tuple(TABLE1_ROWS), seeds=2))
     names = [stage.name.removeprefix("synthfer-smoke-") for stage in stages]
     one = ["Res18", "OCL", "OCL+Res18", "OCL+Res18+FGW", "OCL+Res18+FGW+LGDS"]
     assert names == [f"{name}-seed{seed}" for seed in (0, 1) for name in one]
@@ -203,7 +204,7 @@ def test_the_share_is_chosen_once_and_for_every_seed(tiny, tmp_path: Path) -> No
         reproduce.keep_the_choice(replace(told, choice=replace(first, share=share)))
         again = reproduce.earlier_choice(told)
         assert again == first
-    stages = reproduce.stages(replace(told, choice=again))
+    stages = jobs.stages(replace(told, choice=again))
     assert [stage.epochs for stage in stages] == 3 * [6, 1, 1, 1]
 
 
@@ -212,7 +213,7 @@ def test_runs_that_were_begun_with_all_their_epochs_keep_them(tiny, tmp_path: Pa
     run = told.runs / "table1" / "synthfer-smoke-OCL-seed0"
     run.mkdir(parents=True)
     (run / "state-000000.json").write_text('{"place": {"epoch": 7}}')
-    assert [stage.epochs_done for stage in reproduce.stages(told)] == [7, 0]
+    assert [stage.epochs_done for stage in jobs.stages(told)] == [7, 0]
     paces = {kind: Pace(1.0) for kind in PACES}
     assert reproduce.choose_epochs(told, paces, 1.0, 60.0).share == 1
 

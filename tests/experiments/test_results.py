@@ -11,13 +11,8 @@ from occfer.data.duplicates import drop_leaks, occurs_in
 from occfer.emotions import EMOTIONS
 from occfer.engine.records import Record
 from occfer.experiments import datacard, figure3, figure4, paper, table1
-from occfer.recipes import (
-    CONTROL_ROWS,
-    TABLE1_ROWS,
-    BaselineRecipe,
-    FinetuneRecipe,
-    from_dict,
-)
+from occfer.experiments.rows import CONTROL_ROWS, TABLE1_ROWS
+from occfer.recipes import BaselineRecipe, FinetuneRecipe, from_dict
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
 # No runs of a network: what MTCNN saw (tests/tools/test_synthfer_quality.py checks that record),

@@ -12,7 +12,7 @@ from occfer.data import FaceSet
 from occfer.data.duplicates import drop_leaks, occurs_in
 from occfer.engine.finetune import build_classifier
 from occfer.experiments import table1
-from occfer.recipes import table1_row
+from occfer.experiments.rows import table1_row
 
 NETWORK = dict(width=8, stem="small", size=24)
 

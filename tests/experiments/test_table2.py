@@ -7,7 +7,7 @@ import pytest
 
 from occfer.experiments import paper, table1, table2
 from occfer.experiments.field import FIELD
-from occfer.recipes import ROWS, table1_pretraining
+from occfer.experiments.rows import ROWS, table1_pretraining
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
 
