@@ -30,13 +30,20 @@ PATIENCE = 600
 pytestmark = pytest.mark.slow
 
 
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+
+
 def started(folder: Path, out: str) -> subprocess.Popen:
     """OCL on the faces of SynthFER, on two processes."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    recipe = [part for name, value in SMALL.items() for part in (f"--recipe.{name}", str(value))]
-    command = ["pretrain", "--out", out, "--probe-every", "0", *recipe]
+    return command(folder, "pretrain", "--out", out, "--probe-every", "0")
+
+
+def command(folder: Path, *words: str, launcher: tuple[str, ...] = TORCHRUN, **recipe):
+    """An occfer command with a small recipe."""
+    options = {**SMALL, **recipe}
+    chosen = [part for name, value in options.items() for part in (f"--recipe.{name}", str(value))]
     return subprocess.Popen(
-        [sys.executable, *torchrun, "-m", "occfer", *command],
+        [sys.executable, *launcher, "-m", "occfer", *words, *chosen],
         cwd=folder, env=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -88,3 +95,18 @@ def test_two_processes_train_one_encoder_and_go_on_to_the_last_bit(tmp_path: Pat
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert [{**row, "seconds": 0} for row in resumed] == [{**row, "seconds": 0} for row in whole]
+
+
+def test_two_processes_fine_tune_one_network_as_one_process_does(tmp_path: Path) -> None:
+    """Each process draws views of its own, so the faces stay as they are; batch norm is shared."""
+    words = ["finetune", "--recipe.synchronise-batch-norm", "--recipe.views.crop", "1", "1"]
+    recipe = {"method": "plain", "views.rotation": 0, "views.flip": 0, "views.jitter": 0}
+    for out, launcher in (("two", TORCHRUN), ("one", ())):
+        said = succeeds(command(tmp_path, *words, "--out", out, launcher=launcher, **recipe))
+        assert said.count(f"model: {out}/model") == said.count(f"record: {out}/finetune") == 1
+    two, one = (Record.load(tmp_path / out / "finetune" / f"{out}.json") for out in ("two", "one"))
+    assert json.loads((tmp_path / "two" / "recipe.json").read_text())["processes"] == 2
+    assert two.predictions.ids == one.predictions.ids
+    for ours, theirs in zip(two.values["history"], one.values["history"], strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+    assert read_table(tmp_path / "two") == two.values["history"]
