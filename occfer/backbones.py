@@ -23,6 +23,8 @@ WEIGHTS = {
 }
 SMALL_STEMS = ("resnet18", "densenet121")
 PUBLISHED_WIDTH = {"resnet18": 64, "vgg16": 64, "densenet121": 64, "mobilenet_v2": 32}
+PROBE = 64
+"""Side in pixels of the picture that tells how many channels each stage has."""
 FEWEST_CHANNELS = 8
 """Of a convolution in a network of chosen width. With fewer, oneDNN's backward pass writes past the
 end of its memory on processors with AVX2 and without AVX-512 (seen with PyTorch 2.14)."""
@@ -62,10 +64,10 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_DEFAULT_STD).view(1, 3, 1, 1))
         try:
             self.stage_channels = self._measure()
-        except AssertionError as reason:
+        except (AssertionError, RuntimeError) as reason:
             raise ValueError(
-                f"{name} should be a convolutional network, which takes pictures of any size, but "
-                f"timm says: {reason} Choose another."
+                f"{name} should be a convolutional network, which takes pictures of any size, also "
+                f"of {PROBE} pixels, but says: {reason} Choose another."
             ) from reason
         self.channels = self.stage_channels[-1]
 
@@ -95,7 +97,7 @@ class Backbone(nn.Module):
 
         training = self.training
         self.eval()
-        self.forward(torch.zeros(1, 3, 64, 64), after_stage=note)
+        self.forward(torch.zeros(1, 3, PROBE, PROBE), after_stage=note)
         self.train(training)
         return channels
 

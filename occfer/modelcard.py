@@ -15,6 +15,7 @@ TERMS = {
     "research.",
     "ferplus": "Its labels are under the MIT licence; its photographs are those of FER2013, "
     "collected with a web search, and what was learnt from them is for research.",
+    "imagenet": "Its photographs are for research and teaching without commercial purpose.",
     "rafdb": "Its authors allow research without commercial purpose only, and that binds whoever "
     "uses what was learnt from it.",
 }
@@ -25,6 +26,7 @@ KINDS = {
     "Encoder": "It turns a face into a vector. It was pre-trained on covered views without labels "
     "and names no expression; fine-tune it first.",
 }
+UNKNOWN = "data that was not recorded"
 USE = """```python
 from occfer import load_model, predict
 
@@ -59,7 +61,7 @@ def model_card(words: Mapping[str, Any], record: Mapping[str, Any]) -> str:
         words: ``network``, ``options`` and ``recipe``, as ``config.json`` holds them.
         record: the values of a record, or nothing.
     """
-    names = sorted({str(each["name"]) for each in record.get("data", {}).values()})
+    names = data_names(record)
     title = f"{words['network']}, {words['options'].get('backbone', 'resnet18')}"
     parts = [
         f"---\n{_metadata(words, record, names, title)}---",
@@ -75,6 +77,17 @@ def model_card(words: Mapping[str, Any], record: Mapping[str, Any]) -> str:
         f"## Licence\n\n{_licence(names)}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def data_names(record: Mapping[str, Any]) -> list[str]:
+    """What the weights were learnt from: the sets of the record, and what the network that it went
+    on from had learnt from; ``UNKNOWN`` among them where that was not recorded."""
+    names = {str(each["name"]) for each in record.get("data", {}).values()}
+    if names and "origin" in record:
+        names |= set(record["origin"]["data"] or [UNKNOWN])
+    if names and (record.get("recipe") or {}).get("pretrained"):
+        names.add("imagenet")
+    return sorted(names)
 
 
 def _metadata(words, record, names: list[str], title: str) -> str:

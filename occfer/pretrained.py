@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from occfer.files import load_tensors, save_tensors, write_atomically
-from occfer.modelcard import model_card
+from occfer.modelcard import data_names, model_card
 from occfer.randomness import seeded_modules
 from occfer.recipes import Recipe, as_dict, from_dict, network_options
 
@@ -76,6 +76,7 @@ class Pretrained(nn.Module):
             "network": type(self).__name__,
             "options": self.options,
             "recipe": stated,
+            "data": data_names(record) if record else None,
             # The options stand in the weights' file too, and so under its hash.
             "sha256": save_tensors(
                 self.state_dict(),
@@ -139,6 +140,16 @@ def _folder(name: str | Path, revision: str | None) -> Path:
 def words_file(folder: Path) -> Path | None:
     """The file that says which network a folder holds, in today's form or the old one."""
     return next((p for p in (folder / WORDS, folder / OLD_WORDS) if p.is_file()), None)
+
+
+def learnt_from(name: str | Path) -> list[str] | None:
+    """Names of the data sets that a saved network learnt from; None where that was not recorded."""
+    path = words_file(_folder(name, None))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("data") if path else None
+        return None if found is None else [str(each) for each in found]
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return None  # whoever reads the network says that its words are damaged
 
 
 def _words(folder: Path) -> tuple[str, dict[str, Any], str]:

@@ -44,7 +44,8 @@ def seeded_modules(seed: int) -> Iterator[None]:
     ``nn.Module`` initialisers can only read the global state, so it is set here and put back.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # The CPU's alone, where modules are made: torch.manual_seed would reset every GPU's, too.
+        torch.default_generator.manual_seed(seed)
         yield
 
 

@@ -222,7 +222,7 @@ def test_any_convolutional_network_of_timm(name, pictures) -> None:
     assert ours.channels == expected.shape[1] == theirs.feature_info.channels()[-1]
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "mixer_s32_224"])
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "mixer_s32_224", "inception_v4"])
 def test_a_network_without_feature_maps_is_refused(name) -> None:
     with pytest.raises(ValueError, match=rf"{name}.*convolutional"):
         Backbone(name)

@@ -18,7 +18,7 @@ from occfer.engine.finetune import build_classifier
 from occfer.engine.pretrain import build_encoder
 from occfer.engine.records import make_record
 from occfer.files import file_sha256, save_tensors
-from occfer.pretrained import MAX_WORDS
+from occfer.pretrained import MAX_WORDS, learnt_from
 from occfer.recipes import FinetuneRecipe, NetworkRecipe, PretrainRecipe, as_dict
 
 SMALL = dict(width=8, stem="small")
@@ -359,3 +359,28 @@ def test_what_the_hub_does_not_have_is_one_sentence(hub, folder) -> None:
     (folder / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"somebody/expressions should hold config\.json"):
         FGW.from_pretrained("somebody/expressions")
+
+
+@pytest.mark.parametrize(
+    ("changes", "licence", "names"),
+    [
+        ({"origin": {"data": ["synthfer"]}}, "mit", ["synthfer"]),
+        ({"origin": {"data": ["rafdb"]}}, "other", ["rafdb", "synthfer"]),
+        ({"origin": {"data": None}}, "other", ["data that was not recorded", "synthfer"]),
+        ({"recipe": {"pretrained": True}}, "other", ["imagenet", "synthfer"]),
+    ],
+)
+def test_what_a_network_went_on_from_binds_it_too(
+    tmp_path, recorded, changes, licence, names
+) -> None:
+    for each in recorded.values["data"].values():
+        each["name"] = "synthfer"
+    folder = NETWORKS["FGW"]().save_pretrained(tmp_path, record={**recorded.values, **changes})
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.license == licence
+    assert all(f"learnt from {name}." in card.content for name in names)
+    assert learnt_from(folder) == names
+
+
+def test_a_network_without_a_record_does_not_say_what_it_learnt_from(folder) -> None:
+    assert learnt_from(folder) is None

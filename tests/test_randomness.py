@@ -95,3 +95,11 @@ def test_the_global_random_state_is_put_back_after_an_error() -> None:
 def test_places_that_could_fall_together_are_refused(place) -> None:
     with pytest.raises(ValueError, match=r"must lie in \[0, 2³²\), got .* choose a smaller seed"):
         generator_for(*place)
+
+
+def test_new_modules_leave_the_gpu_s_chance_alone(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("was seeded"))
+    with seeded_modules(3):
+        first = nn.Linear(4, 4).weight
+    with seeded_modules(3):
+        assert torch.equal(first, nn.Linear(4, 4).weight)

@@ -31,6 +31,7 @@ from occfer.engine.team import is_first_process
 from occfer.experiments import table1
 from occfer.files import writable, write_atomically
 from occfer.plots import show_history, style
+from occfer.pretrained import learnt_from
 
 
 @dataclass
@@ -89,6 +90,8 @@ class Finetune(Data):
             train, validation, self.recipe, encoder,
             run=self.out, watchers=[Curves(self.out)], start=start,
         )  # fmt: skip
+        before = self.encoder or self.start
+        origin = {} if before is None else {"name": str(before), "data": learnt_from(before)}
         record = make_record(
             "finetune",
             self.out.name,
@@ -99,6 +102,7 @@ class Finetune(Data):
             evaluate(result.model, validation),
             scored="validation",
             best_epoch=result.best_epoch,
+            **({"origin": origin} if origin else {}),
         )
         folder = save_model(result.model, self.recipe, self.out / "model", record.values)
         say(f"model: {folder}\nrecord: {record.save(self.out)}")

@@ -21,6 +21,7 @@ from safetensors.numpy import save
 from occfer.data.align import SIZE
 from occfer.data.faceset import FaceSet
 from occfer.data.shards import Picture, Source
+from occfer.data.storage import read_array, write_pieces
 from occfer.emotions import UNLABELLED
 
 REJECTED = "rejected.tsv"
@@ -93,15 +94,11 @@ def join(folder: Path, out: Path) -> None:
     if not ids:
         raise ValueError(f"No face was taken from the pictures; {out / REJECTED} says why.")
     pixels = folder / "pixels.npy"
-    shape = (len(ids), 3, SIZE, SIZE)
-    images, start = np.lib.format.open_memmap(pixels, "w+", np.uint8, shape), 0
-    for _, arrays in _read(files, "images"):
-        number = len(arrays["images"])
-        images[start : start + number] = arrays["images"].transpose(0, 3, 1, 2)
-        start += number
+    images = (arrays["images"].transpose(0, 3, 1, 2) for _, arrays in _read(files, "images"))
+    write_pieces(pixels, np.dtype(np.uint8), (len(ids), 3, SIZE, SIZE), images)
     joined = {name: torch.from_numpy(np.concatenate(array)) for name, array in rest.items()}
     faces = FaceSet(
-        images=torch.from_numpy(images),
+        images=read_array(pixels),
         labels=torch.full((len(ids),), UNLABELLED),
         ids=ids,
         landmarks=joined["landmarks"],

@@ -4,6 +4,7 @@ The folder appears whole or not at all, holds no pickles, and is recognised when
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from shutil import rmtree
 from uuid import uuid4
@@ -85,14 +86,14 @@ def open_faces(folder: str | Path, verify: bool = True) -> FaceSet:
 def _read(folder: Path) -> FaceSet:
     manifest = _load_manifest(folder)
     extras = {
-        key: _read_array(folder / _extra_file(number))
+        key: read_array(folder / _extra_file(number))
         for number, key in enumerate(manifest["extras"])
     }
     return FaceSet(
-        images=_read_array(folder / "images.npy"),
-        labels=_read_array(folder / "labels.npy"),
+        images=read_array(folder / "images.npy"),
+        labels=read_array(folder / "labels.npy"),
         ids=manifest["ids"],
-        landmarks=_read_array(folder / "landmarks.npy") if manifest["landmarks"] else None,
+        landmarks=read_array(folder / "landmarks.npy") if manifest["landmarks"] else None,
         name=manifest["name"],
         split=manifest["split"],
         extras=extras,
@@ -140,14 +141,28 @@ def _extra_file(number: int) -> str:
 def _write_array(path: Path, tensor: Tensor) -> None:
     """Write piece by piece: a set on a device or on disk is never copied whole."""
     dtype = torch.empty(0, dtype=tensor.dtype).numpy().dtype
-    array = np.lib.format.open_memmap(path, "w+", dtype, tuple(tensor.shape))
-    start = 0
-    for piece in pieces(tensor):
-        array[start : start + len(piece)] = piece.numpy()
-        start += len(piece)
-    array.flush()
+    write_pieces(path, dtype, tuple(tensor.shape), (piece.numpy() for piece in pieces(tensor)))
 
 
-def _read_array(path: Path) -> Tensor:
+def write_pieces(
+    path: Path, dtype: np.dtype, shape: tuple[int, ...], parts: Iterable[np.ndarray]
+) -> None:
+    """An ``.npy`` file of an array that comes in consecutive parts of its rows.
+
+    It is written and not mapped: to write into a map kills the process where the disk is full.
+    """
+    header = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(np.ascontiguousarray(part).data)
+
+
+def read_array(path: Path) -> Tensor:
+    """The array of an ``.npy`` file, mapped."""
     # Mode "c", copy on write: PyTorch gets the writable memory it asks for, the file stays as is.
     return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))

@@ -22,8 +22,8 @@ from occfer.files import load_tensors, save_tensors, write_atomically
 
 KEPT = 2
 STATE = re.compile(r"state-\d{6,}\.(json|safetensors)")
-HOW = {"compile", "cuda_graphs"}
-"""Fields that say how a GPU computes; a run may go on with others."""
+HOW = {"compile", "cuda_graphs", "save_every_seconds"}
+"""Fields that say how a machine gets to the same numbers; a run may go on with others."""
 DRAFT = re.compile(r"\.(recipe\.json|history\.csv|state-\d{6,}\.(json|safetensors))\.\d+")
 """What a run calls its files while it writes them; nothing else in its folder is touched."""
 

@@ -25,7 +25,7 @@ class Replayed:
         compiled: record what ``torch.compile`` makes of the network.
 
     Raises:
-        RuntimeError: the network could not be recorded, such as one whose next step depends on a
+        ValueError: the network could not be recorded, such as one whose next step depends on a
             number that only the GPU has.
     """
 
@@ -66,7 +66,7 @@ def recorded(network: nn.Module, images: Tensor) -> nn.Module:
     except RuntimeError as reason:
         if NO_MEMORY.search(str(reason)):
             raise
-        raise RuntimeError(
+        raise ValueError(
             f"the network could not be recorded as a CUDA graph ({reason}); if it runs with "
             "cuda_graphs=False in its recipe, set that."
         ) from reason

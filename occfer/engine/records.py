@@ -196,7 +196,8 @@ def processor() -> str:
 
 
 def peak_memory() -> int:
-    """The most memory this process has held, in bytes: the GPU's where there is one."""
+    """The most memory that was held, in bytes: of the GPU, where there is one, since the last run
+    began, and else by this process since it did."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     unit = 1 if sys.platform == "darwin" else 1024

@@ -253,6 +253,8 @@ def running(
         ValueError: the folder holds a run of another recipe.
     """
     keep_memory()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()  # what a record states is this run's
     bar = tqdm(desc=name, unit="step", disable=not (progress and is_first_process()))
     several = fabric.world_size > 1
     own = Path(folder) if folder is not None and fabric.is_global_zero else None

@@ -21,7 +21,15 @@ from occfer.engine.pretrain import pretrain
 from occfer.engine.records import Record, environment
 from occfer.experiments.plan import Pace
 from occfer.files import write_atomically
-from occfer.recipes import FinetuneRecipe, PretrainRecipe, Tier, Trained, from_dict, stretched
+from occfer.recipes import (
+    FinetuneRecipe,
+    PretrainRecipe,
+    Tier,
+    Trained,
+    from_dict,
+    precision,
+    stretched,
+)
 
 ROUNDS = 4
 BATCHES = {"cpu": 8, "cuda": 40}
@@ -112,10 +120,12 @@ def adopted(records: Iterable[Record]) -> Budget | None:
     return _from_values(json.loads(min(found))) if found else None
 
 
-def kind_of(recipe: PretrainRecipe | FinetuneRecipe) -> str:
+def kind_of(recipe: PretrainRecipe | FinetuneRecipe, row: str = "") -> str:
     """What a stage's pace depends on within one tier and data set, such as ``fgw resnet18``."""
-    method = "pretraining" if isinstance(recipe, PretrainRecipe) else recipe.method
-    return f"{method} {recipe.network.backbone}"
+    if isinstance(recipe, PretrainRecipe):
+        return f"pretraining {recipe.network.backbone}"
+    fewer = ", a tenth" if row.endswith("-tenth") else ""
+    return f"{recipe.method} {recipe.network.backbone}{fewer}"
 
 
 def measure(recipe: PretrainRecipe | FinetuneRecipe, train: FaceSet, validation: FaceSet) -> Pace:
@@ -145,15 +155,17 @@ def pace_of(history: list[dict[str, Any]], share: float = 1.0) -> Pace:
 
 
 def recorded_paces(records: Iterable[Record]) -> dict[str, Pace]:
-    """Paces by kind, from recorded runs of the same device, threads and PyTorch."""
+    """Paces by kind, from recorded runs of the same device, threads, PyTorch and precision."""
     here = environment()
     found: dict[str, list[float]] = {}
     for record in records:
         there, history = record.values["environment"], record.values["history"]
         recipe = from_dict(record.values["recipe"])
         same = all(there.get(each) == here[each] for each in ("device", "threads", "torch"))
+        same = same and recipe.precision == precision(record.values["tier"])
         if same and len(history) > 1:
-            found.setdefault(kind_of(recipe), []).append(_seconds(history)[1])
+            kind = kind_of(recipe, record.values.get("row", ""))
+            found.setdefault(kind, []).append(_seconds(history)[1])
     return {kind: Pace(statistics.median(each)) for kind, each in found.items()}
 
 

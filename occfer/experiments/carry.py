@@ -6,14 +6,22 @@ the rows that start from it must start from the same bits everywhere.
 """
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from occfer.engine.finetune import Finetuned
+from occfer.engine.models import load_classifier
+from occfer.engine.records import Record
+from occfer.experiments.refusals import refuse_another_recipe
 from occfer.files import load_tensors, save_tensors, write_atomically
 from occfer.pretrained import WEIGHTS, stated_options, words_file
+from occfer.recipes import FinetuneRecipe, Trained
 
 MODEL, PARTS = "model", "parts"
 PART_BYTES = 15 * 2**20
@@ -29,6 +37,58 @@ def has_model(run: Path) -> bool:
 def has_parts(run: Path) -> bool:
     """Whether the network of a run lies there in parts."""
     return words_file(run / PARTS) is not None
+
+
+def has_states(run: Path) -> bool:
+    """Whether a run left checkpoints from which it goes on, or which say that it is at its end."""
+    return any(run.glob("state-*.json"))
+
+
+def is_finished(run: Path, record: Path) -> bool:
+    """Whether nothing of a row is left to train: its network is there, with the states of its run
+    or with the record that tells of it."""
+    whole = has_model(run) and has_states(run)
+    return whole or ((has_model(run) or has_parts(run)) and record.exists())
+
+
+def carried(run: Path, record: Path, recipe: FinetuneRecipe, runs: Path) -> Finetuned | None:
+    """A finished network that came without the states of its run, as its record tells of it; None
+    where there are states, or nothing to tell.
+
+    In parts its weights are rounded to half precision.
+    """
+    if has_states(run) or not is_finished(run, record):
+        return None
+    unpack(run)
+    refuse_another_recipe(run, stated_recipe(run) or {}, recipe, runs)
+    told = Record.load(record).values
+    model = load_classifier(run / MODEL)
+    return Finetuned(model, told["history"], told["best_epoch"], told["seconds"])
+
+
+def stated_recipe(run: Path) -> dict[str, Any] | None:
+    """The recipe of the run in a folder, as its files state it; None where none does."""
+    for path, key in ((run / "recipe.json", None), (words_file(run / MODEL), "recipe"),
+                      (words_file(run / PARTS), "recipe")):  # fmt: skip
+        try:
+            words = json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else None
+            if found := (words if key is None else (words or {}).get(key)):
+                return dict(found)
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            continue  # whoever reads the rest of it says that it is damaged
+    return None
+
+
+def as_begun(recipe: Trained, run: Path) -> Trained:
+    """A recipe in the precision in which its run was begun, maybe by another machine."""
+    begun = (stated_recipe(run) or {}).get("precision", recipe.precision)
+    if begun != recipe.precision:
+        warnings.warn(
+            f"{run} was begun in {begun} and goes on in it, where this machine would take "
+            f"{recipe.precision}; if it is slow, delete the folder to begin anew.",
+            stacklevel=2,
+        )
+    return replace(recipe, precision=begun)
 
 
 def pack(run: Path, precision: torch.dtype) -> Path:

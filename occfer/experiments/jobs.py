@@ -10,7 +10,7 @@ from occfer.baselines import DESCRIPTORS
 from occfer.engine.finetune import build_classifier
 from occfer.engine.records import Record
 from occfer.experiments import budget, figure3, figure4, plan, readings, table1, table2
-from occfer.experiments.carry import has_model, has_parts
+from occfer.experiments.carry import has_model, has_parts, is_finished
 from occfer.experiments.rows import (
     READINGS,
     ROWS,
@@ -106,11 +106,12 @@ def _row_stage(job: Job, row: str, seed: int) -> plan.Stage:
         return plan.Stage(name, row, seed, row, epochs=0, done=done)
     *encoder, recipe = job.recipes(row, seed)
     run = job.runs / table1.EXPERIMENT / name
+    finished = is_finished(run, job.results / table1.EXPERIMENT / f"{name}.json")
     return plan.Stage(
-        name, row, seed, budget.kind_of(recipe), recipe.epochs,
+        name, row, seed, budget.kind_of(recipe, row), recipe.epochs,
         needs=job.name(table1.encoder_name(row), seed) if encoder else "",
         done=done,
-        epochs_done=recipe.epochs if has_model(run) else epochs_done(run),
+        epochs_done=recipe.epochs if finished else epochs_done(run),
         why_not="" if done else missing_weights(recipe),
     )  # fmt: skip
 

@@ -3,8 +3,6 @@
 That is, of other faces than a call would take, or trained in another way.
 """
 
-import functools
-import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,31 +10,7 @@ from typing import Any
 from occfer.data import FaceSet
 from occfer.engine.checkpoint import HOW
 from occfer.engine.records import Record
-from occfer.experiments import table1
-from occfer.experiments.jobs import Job
-from occfer.recipes import Recipe, as_dict, from_dict
-
-
-def refuse_other_records(job: Job, splits: table1.Splits) -> None:
-    """Refuse records, of rows or their encoders, that were made of other faces or another way."""
-    pool = functools.cache(lambda: splits.pool)
-    for seed, row in itertools.product(range(job.seeds), job.rows):
-        recipes = list(job.recipes(row, seed))
-        names = [(job.experiment.records, row)]
-        if len(recipes) > 1:
-            names.append((table1.EXPERIMENT, table1.encoder_name(row)))
-        sets = {
-            "train": lambda row=row: splits.training(row),
-            "validation": lambda: splits.validation,
-            "test": lambda: splits.test,
-            "test, 0 %": lambda: splits.test,
-            "pool": pool,
-        }
-        for folder, name in names:
-            path = job.results / folder / f"{job.name(name, seed)}.json"
-            refuse_other_faces(path, sets, job.data, job.runs)
-            if recipes:
-                refuse_another_recipe(path, recipes.pop(), job.runs)
+from occfer.recipes import PretrainRecipe, Recipe, as_dict, from_dict
 
 
 def refuse_other_faces(
@@ -60,22 +34,52 @@ def refuse_other_faces(
             )
 
 
-def refuse_another_recipe(path: Path, recipe: Recipe, runs: Path) -> None:
-    """A record is found by name; say so where it was trained otherwise than it would be today.
+def refuse_another_recipe(path: Path, found: Mapping[str, Any], recipe: Recipe, runs: Path) -> None:
+    """A record or a network is found by name; say so where it was trained otherwise than it would
+    be today.
 
     How a machine computes, in which precision, compiled or replayed, may differ.
+
+    Args:
+        path: of the record or the network.
+        found: the recipe that it states; a field it lacks is taken at its default.
+        recipe: today's.
+        runs: where the networks lie.
     """
-    if not path.exists():
-        return
-    found = from_dict(Record.load(path).values["recipe"])
-    free = dict.fromkeys(("precision", "save_every_seconds", "synchronise_batch_norm", *HOW))
-    stated, today = (flat(as_dict(each)) | free for each in (found, recipe))
+    free = dict.fromkeys(("precision", "synchronise_batch_norm", *HOW))
+    today = as_dict(recipe)
+    known = {name: value for name, value in found.items() if name in today}
+    stated = as_dict(from_dict(known)) if "kind" in known else {}
+    stated, today = flat(stated) | free, flat(today) | free
     if other := [name for name in today if stated.get(name) != today[name]]:
         differences = ", ".join(f"{n} {stated.get(n)} and not {today[n]}" for n in other)
         raise ValueError(
             f"{path} should be of the recipe that this call would take, but was recorded with "
             f"{differences}; pass another --out, or move it away together with the runs of that "
             f"name in {runs}."
+        )
+
+
+def refuse_another_encoder(
+    folder: Path,
+    stated: Mapping[str, Any] | None,
+    recipe: PretrainRecipe,
+    pool: FaceSet,
+    runs: Path,
+) -> None:
+    """A finished encoder is found by name; say so where it learnt otherwise, or from other faces.
+
+    Args:
+        folder: of its run.
+        stated: what the files there say of the run.
+        recipe, pool: today's.
+        runs: where all runs lie.
+    """
+    refuse_another_recipe(folder, stated or {}, recipe, runs)
+    if (stated or {}).get("faces", pool.sha256) != pool.sha256:
+        raise ValueError(
+            f"{folder} should hold an encoder of the training faces of this call, but it learnt "
+            f"from others of the same name; pass another --out, or move it away from {runs}."
         )
 
 

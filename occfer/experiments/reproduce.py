@@ -11,7 +11,9 @@ and a row that starts from those is left out where they cannot be had.
 
 import _thread
 import functools
+import itertools
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +24,7 @@ from occfer.baselines import DESCRIPTORS
 from occfer.engine.records import Record, environment
 from occfer.experiments import budget, plan, table1
 from occfer.experiments.jobs import EXPERIMENTS, Job, recorded, stages
-from occfer.experiments.refusals import refuse_other_records
+from occfer.experiments.refusals import refuse_another_recipe, refuse_other_faces
 from occfer.recipes import TIER, Tier
 
 
@@ -64,6 +66,11 @@ def reproduce(
             f"seeds should be at least 1, and minutes more than 0 or left out; got {seeds} and "
             f"{minutes}."
         )
+    if (processes := int(os.environ.get("WORLD_SIZE", 1))) > 1:
+        raise ValueError(
+            f"experiments should run in one process, but torchrun started {processes}; start "
+            "occfer reproduce without it, with another --out on each machine or GPU."
+        )
     began = time.monotonic()
     environment()
     chosen = EXPERIMENTS[experiment]
@@ -80,7 +87,12 @@ def reproduce(
     def left() -> float:
         return math.inf if minutes is None else 60 * minutes - (time.monotonic() - began)
 
-    paces = {} if minutes is None and not dry else known_paces(job, splits, say)
+    paces: dict[str, plan.Pace] = {}
+    if minutes is not None or dry:
+        measured = functools.partial(known_paces, job, splits, paces, say)
+        if not within(left(), measured):
+            say("The time is up before every pace was measured; nothing is begun.")
+            return recorded(job)
     if dry:
         say(plan.as_text(stages(job), paces))
         return recorded(job)
@@ -93,6 +105,29 @@ def reproduce(
         say(f"Every stage runs {share}, as {place} says.")
     carry_out(functools.partial(stages, job), functools.partial(run, job, splits), paces, left, say)
     return recorded(job)
+
+
+def refuse_other_records(job: Job, splits: table1.Splits) -> None:
+    """Refuse records, of rows or their encoders, that were made of other faces or another way."""
+    pool = functools.cache(lambda: splits.pool)
+    for seed, row in itertools.product(range(job.seeds), job.rows):
+        recipes = list(job.recipes(row, seed))
+        names = [(job.experiment.records, row)]
+        if len(recipes) > 1:
+            names.append((table1.EXPERIMENT, table1.encoder_name(row)))
+        sets = {
+            "train": lambda row=row: splits.training(row),
+            "validation": lambda: splits.validation,
+            "test": lambda: splits.test,
+            "test, 0 %": lambda: splits.test,
+            "pool": pool,
+        }
+        for folder, name in names:
+            path = job.results / folder / f"{job.name(name, seed)}.json"
+            refuse_other_faces(path, sets, job.data, job.runs)
+            if recipes and path.exists():
+                stated = Record.load(path).values["recipe"]
+                refuse_another_recipe(path, stated, recipes.pop(), job.runs)
 
 
 def earlier_choice(job: Job) -> budget.Budget | None:
@@ -176,11 +211,13 @@ def within(seconds: float, work: Callable[[], None]) -> bool:
     return True
 
 
-def known_paces(job: Job, splits: table1.Splits, say: Callable[[str], None]) -> dict:
-    """The pace of every kind of stage that is not done: as chosen from, as recorded on this
+def known_paces(
+    job: Job, splits: table1.Splits, found: dict[str, plan.Pace], say: Callable[[str], None]
+) -> None:
+    """Fill in the pace of every kind of stage that is not done: as chosen from, as recorded on this
     machine, or measured now."""
     pattern = f"{job.name('', 0).removesuffix('-seed0')}*-seed*.json"
-    found = budget.recorded_paces(
+    found |= budget.recorded_paces(
         Record.load(path) for path in (job.results / table1.EXPERIMENT).glob(pattern)
     )
     if job.choice and job.choice.device == environment()["device"]:
@@ -191,9 +228,9 @@ def known_paces(job: Job, splits: table1.Splits, say: Callable[[str], None]) -> 
             continue
         recipes = list(job.recipes(stage.row, stage.seed))
         recipe = recipes[0] if stage.pretraining else recipes[-1]
-        found[stage.kind] = pace = budget.measure(recipe, splits.train, splits.validation)
+        train = splits.train if stage.pretraining else splits.training(stage.row)
+        found[stage.kind] = pace = budget.measure(recipe, train, splits.validation)
         say(f"{stage.kind}: an epoch takes {pace.epoch:.1f} seconds here (measured).")
-    return found
 
 
 def choose_epochs(job: Job, paces: plan.Paces, minutes: float, left: float) -> budget.Budget:

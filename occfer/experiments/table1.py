@@ -22,7 +22,8 @@ from occfer.engine.models import load_encoder, save_model
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import Record, make_record
 from occfer.experiments import budget, paper
-from occfer.experiments.carry import has_model, pack, unpack
+from occfer.experiments.carry import as_begun, carried, has_model, pack, stated_recipe, unpack
+from occfer.experiments.refusals import refuse_another_encoder
 from occfer.experiments.rows import READINGS, ROWS, WHOLE_METHOD, table1_pretraining, table1_row
 from occfer.ocl import Encoder
 from occfer.recipes import TIER, FinetuneRecipe, PretrainRecipe, Tier, Trained, as_dict
@@ -91,13 +92,17 @@ def encoder_name(row: str) -> str:
 def encoder_recipe(row: str, data: str, tier: Tier, seed: int, runs: Path) -> PretrainRecipe | None:
     """The pre-training a row starts from, over the share of epochs that was chosen for ``runs``."""
     recipe, choice = table1_pretraining(row, tier, seed=seed), budget.chosen(runs, data, tier)
-    return choice.applied(recipe) if recipe and choice else recipe
+    if recipe is None:
+        return None
+    folder = runs / EXPERIMENT / record_name(data, tier, encoder_name(row), seed)
+    return as_begun(choice.applied(recipe) if choice else recipe, folder)
 
 
 def row_recipe(row: str, data: str, tier: Tier, seed: int, runs: Path, **changes) -> FinetuneRecipe:
     """The recipe of a row, over the share of epochs that was chosen for ``runs``."""
     recipe, choice = table1_row(row, tier, seed=seed, **changes), budget.chosen(runs, data, tier)
-    return choice.applied(recipe) if choice else recipe
+    folder = runs / EXPERIMENT / record_name(data, tier, row, seed)
+    return as_begun(choice.applied(recipe) if choice else recipe, folder)
 
 
 def stated_budget(
@@ -118,9 +123,10 @@ def pretrained_encoder(
         return None
     folder = runs / EXPERIMENT / record_name(data, tier, encoder_name(row), seed)
     unpack(folder)
-    if has_model(folder):
-        return load_encoder(folder / "model")
     pool = splits.pool
+    if has_model(folder):
+        refuse_another_encoder(folder, stated_recipe(folder), recipe, pool, runs)
+        return load_encoder(folder / "model")
     pretrained = pretrain(pool, recipe, run=folder)
     record = make_record(
         EXPERIMENT,
@@ -154,8 +160,10 @@ def train_row(
     The model card tells of the score on the test split where :func:`run_row` has recorded it.
     """
     recipe = row_recipe(row, data, tier, seed, runs, **changes)
-    encoder = pretrained_encoder(row, splits, data, tier, seed, results, runs)
     folder = runs / EXPERIMENT / record_name(data, tier, row, seed)
+    if tuned := carried(folder, results / EXPERIMENT / f"{folder.name}.json", recipe, runs):
+        return recipe, tuned
+    encoder = pretrained_encoder(row, splits, data, tier, seed, results, runs)
     tuned = finetune(splits.training(row), splits.validation, recipe, encoder, run=folder)
     record = _record(row, splits, data, tier, recipe, tuned, runs, **changes)
     stated = results / EXPERIMENT / f"{folder.name}.json"

@@ -1,6 +1,10 @@
 """Saved sets: the same after a round trip, whole or absent, never silently damaged."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from hypothesis import strategies as st
 
 from occfer.data import FaceSet, storage
 from occfer.data.storage import MANIFEST, DamagedFaceSet, open_faces, save_faces
+from tools.kills import small_disk
 
 
 @settings(max_examples=25, deadline=None)
@@ -71,6 +76,31 @@ def test_an_interrupted_save_leaves_nothing(tmp_path, make_faces, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         save_faces(make_faces(6), tmp_path / "sets" / "faces")
     assert list((tmp_path / "sets").iterdir()) == []
+
+
+def on_a_full_disk(script: str, size: int) -> subprocess.CompletedProcess:
+    """What a Python of its own says in a folder with ``size`` bytes of room, and what it leaves."""
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        pytest.skip("mounts a small file system, which needs root on Linux")
+    with small_disk(size) as disk:
+        ended = subprocess.run(
+            [sys.executable, "-c", script], cwd=disk, capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )  # fmt: skip
+        ended.left = sorted(path.name for path in disk.iterdir())
+    return ended
+
+
+def test_a_disk_that_is_really_full_is_an_error_and_no_death() -> None:
+    """To write into a mapped file kills the process there."""
+    script = (
+        "import torch; from occfer import FaceSet;"
+        "images = torch.zeros(900, 1, 48, 48, dtype=torch.uint8);"
+        "FaceSet(images, torch.zeros(900).long(), list(map(str, range(900)))).save('faces')"
+    )
+    ended = on_a_full_disk(script, 2**20)
+    assert "No space left on device" in ended.stderr
+    assert (ended.returncode, ended.left) == (1, [])
 
 
 def test_a_save_that_another_process_overtook_says_so(tmp_path, make_faces, monkeypatch):

@@ -11,6 +11,7 @@ from occfer.engine.models import load_model
 from occfer.engine.pretrain import build_encoder
 from occfer.experiments.rows import ROWS, table1_row
 from occfer.fgw import FGWOutput, PlainOutput
+from occfer.recipes import FinetuneRecipe, NetworkRecipe
 
 
 def same(a, b) -> bool:
@@ -132,6 +133,26 @@ def test_a_run_goes_on_only_from_the_start_it_had(toy_faces, fgw_recipe, tmp_pat
     for other in (two, None):
         with pytest.raises(ValueError, match="holds a run of another recipe"):
             finetune(faces, faces, recipe, run=tmp_path, start=other, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("choices", "trained"),
+    [
+        (dict(), True),
+        (dict(restrain_weight=0.0), False),
+        (dict(detach_regions=True), False),
+        (dict(head="separate+ce", restrain_weight=0.0), True),
+    ],
+)
+def test_a_region_head_that_nothing_trains_is_not_waited_for(choices, trained, pictures) -> None:
+    """Several processes exchange the gradient of each weight that asks for one."""
+    small = NetworkRecipe(width=8, stem="small", size=24)
+    recipe = FinetuneRecipe(network=small, **{"head": "separate", **choices})
+    model = build_classifier(recipe)
+    build_loss(recipe)(model(pictures(2, 1, 24, 24)), torch.tensor([0, 6])).backward()
+    asked = {name for name, each in model.named_parameters() if each.requires_grad}
+    assert asked == {name for name, each in model.named_parameters() if each.grad is not None}
+    assert ("head.region.weight" in asked) == trained
 
 
 def test_a_fingerprint_names_weights(ocl_recipe) -> None:

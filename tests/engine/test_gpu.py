@@ -106,7 +106,7 @@ def test_a_network_that_asks_the_gpu_cannot_be_replayed() -> None:
         def forward(self, images):
             return super().forward(images) if images.sum().item() > -1 else images
 
-    with pytest.raises(RuntimeError, match="cuda_graphs=False in its recipe"):
+    with pytest.raises(ValueError, match="cuda_graphs=False in its recipe"):
         Replayed(Asking(3, 3).cuda(), 4)(torch.rand(4, 3, device="cuda"))
 
 

@@ -298,14 +298,16 @@ def test_a_damaged_choice_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_paces_come_from_runs_of_this_machine_alone() -> None:
-    def run(seconds: list[float], **environment_changes) -> Record:
+    def run(seconds: list[float], more: dict = {}, **environment_changes) -> Record:  # noqa: B006
         recipe = recipes.as_dict(recipes.pretraining("smoke"))
         history = [{"seconds": each} for each in seconds]
         there = {**environment(), **environment_changes}
-        return Record({"recipe": recipe, "history": history, "environment": there})
+        said = {"recipe": {**recipe, **more}, "tier": "smoke", "environment": there}
+        return Record({**said, "history": history})
 
     here = [run([9.0, 10.0, 11.0, 12.0]), run([5.0, 8.0]), run([1.0, 3.0]), run([7.0])]
     foreign = [run([1.0, 2.0], device="another"), run([1.0, 2.0], threads=-1)]
+    foreign.append(run([1.0, 2.0], {"precision": "bf16-mixed"}))
     # Epochs of 1, 3 and 2 seconds; the first of a run may hold its start and counts for nothing.
     assert budget.recorded_paces(here + foreign) == {"pretraining resnet18": Pace(2.0)}
     assert budget.recorded_paces(foreign) == {}
@@ -329,3 +331,37 @@ def test_ctrl_c_of_the_user_is_not_taken_for_the_end_of_the_time() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         reproduce.within(60.0, interrupted)
+
+
+def test_a_tenth_of_the_labels_has_a_pace_of_its_own(tiny, tmp_path: Path) -> None:
+    rows = ("OCL+Res18-tenth", "OCL+Res18")
+    kinds = {stage.row: stage.kind for stage in jobs.stages(job(tmp_path, rows))[1:]}
+    assert kinds == {rows[0]: "plain resnet18, a tenth", rows[1]: "plain resnet18"}
+    paces: dict[str, Pace] = {}
+    seen = []
+    measure = lambda recipe, train, validation: seen.append(len(train)) or Pace(1.0)  # noqa: E731
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(budget, "measure", measure)
+        splits = table1.load_splits("synthfer", None)
+        reproduce.known_paces(job(tmp_path, rows), splits, paces, lambda _: None)
+    assert paces.keys() == {"pretraining resnet18", *kinds.values()}
+    assert seen == [96, len(table1.every_tenth(splits.train)), 96]
+
+
+def test_measuring_has_no_more_time_than_all_the_rest(tiny, tmp_path: Path, monkeypatch) -> None:
+    def measure(*_) -> Pace:
+        for _ in range(600):  # a sleep in one piece would hear of nothing
+            time.sleep(0.1)
+        pytest.fail("measured to its end")
+
+    monkeypatch.setattr(budget, "measure", measure)
+    said: list[str] = []
+    assert call(tmp_path, said.append, minutes=0.01) == []
+    assert said == ["The time is up before every pace was measured; nothing is begun."]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_several_processes_are_one_sentence(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="in one process, but torchrun started 2; start occfer"):
+        call(tmp_path)

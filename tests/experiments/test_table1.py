@@ -8,10 +8,11 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
+from occfer import recipes
 from occfer.data import FaceSet
 from occfer.data.duplicates import drop_leaks, occurs_in
 from occfer.engine.finetune import build_classifier
-from occfer.experiments import table1
+from occfer.experiments import carry, table1
 from occfer.experiments.rows import table1_row
 
 NETWORK = dict(width=8, stem="small", size=24)
@@ -42,8 +43,6 @@ def test_leaks_are_exactly_the_copied_faces(splits: table1.Splits) -> None:
 @pytest.fixture
 def run(splits: table1.Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
     """One epoch of a tiny network; what ``run_row`` takes beside the row."""
-    from occfer import recipes
-
     small = recipes.NetworkRecipe(**NETWORK)
     monkeypatch.setitem(recipes.NETWORKS, "smoke", small)
     budget = {
@@ -180,3 +179,65 @@ def test_the_mobilenet_row_starts_from_imagenet_and_its_ocl_row_from_nothing(
     assert torch.equal(first["MobileNetV2"], published)
     assert torch.equal(first["OCL+MobileNetV2"], first["MobileNetV2-scratch"])
     assert not torch.equal(first["MobileNetV2-scratch"], published)
+
+
+def elsewhere(run: dict, *kept: str) -> dict:
+    """The same call on another machine, to which these files of each run were copied."""
+    there = {name: run[name].parent / "there" / name for name in ("results", "runs")}
+    shutil.copytree(run["results"], there["results"])
+    for folder in (run["runs"] / "table1").iterdir():
+        for name in kept:
+            shutil.copytree(folder / name, there["runs"] / "table1" / folder.name / name)
+    return {**run, **there}
+
+
+@pytest.mark.parametrize("kept", ["parts", "model"])
+def test_a_network_that_came_without_its_run_is_read(run: dict, kept: str, monkeypatch) -> None:
+    first = table1.run_row("OCL+Res18", **run)
+    _, trained = table1.train_row("OCL+Res18", **run)
+    there = elsewhere(run, kept)
+    monkeypatch.setattr(table1, "finetune", lambda *_, **__: pytest.fail("was trained anew"))
+    _, found = table1.train_row("OCL+Res18", **there)
+    assert found.history == first.values["history"]
+    told = (first.values["best_epoch"], first.values["seconds"])
+    assert (found.best_epoch, found.seconds) == told
+    for name, value in trained.model.state_dict().items():
+        torch.testing.assert_close(found.model.state_dict()[name], value, rtol=1e-3, atol=1e-6)
+
+
+def test_without_a_record_too_it_is_trained_and_the_plan_says_so(run: dict) -> None:
+    table1.run_row("Res18-scratch", **run)
+    there = elsewhere(run, "model")
+    name = "toy-smoke-Res18-scratch-seed0"
+    record = there["results"] / "table1" / f"{name}.json"
+    folder = there["runs"] / "table1" / name
+    assert carry.is_finished(folder, record)
+    record.unlink()
+    assert not carry.is_finished(folder, record)
+    table1.train_row("Res18-scratch", **there)
+    assert carry.is_finished(folder, record)
+
+
+def test_another_machine_goes_on_in_the_precision_in_which_a_run_was_begun(
+    run: dict, monkeypatch
+) -> None:
+    monkeypatch.setattr(recipes, "precision", lambda tier: "bf16-mixed")
+    first = table1.run_row("OCL+Res18", **run)
+    assert first.values["recipe"]["precision"] == "bf16-mixed"
+    monkeypatch.setattr(recipes, "precision", lambda tier: "32-true")
+    with pytest.warns(UserWarning, match=r"was begun in bf16-mixed and goes on in it, where this"):
+        recipe, _ = table1.train_row("OCL+Res18", **run)
+    assert recipe.precision == "bf16-mixed"
+
+
+def test_a_foreign_encoder_of_the_same_name_is_refused(
+    run: dict, splits: table1.Splits, monkeypatch
+) -> None:
+    table1.run_row("OCL+Res18", **run)
+    there = {**run, "results": run["results"] / "new"}
+    other = replace(splits, train=splits.train[:-2])
+    with pytest.raises(ValueError, match=r"OCL-seed0 should hold an encoder of the training faces"):
+        table1.run_row("OCL+Res18", **{**there, "splits": other})
+    monkeypatch.setitem(recipes.BUDGETS["smoke"]["pretrain"], "learning_rate", 0.5)
+    with pytest.raises(ValueError, match=r"OCL-seed0 .* with learning_rate 0\.00025 and not 0\.5;"):
+        table1.run_row("OCL+Res18", **there)
