@@ -18,7 +18,7 @@
 # Before a computer can recognise an expression on a covered face, we have to say what an expression is,
 # where on the face it sits, and what a data set of expressions really contains. You will learn
 #
-# - which seven expressions nearly all work in this field means, and which muscles make them;
+# - which seven expressions nearly all work in this field is about, and which muscles make them;
 # - what SynthFER is, the set of rendered faces that every chapter of this book can use;
 # - why the problem is easy for somebody who knows the muscles and hard for somebody who sees pixels;
 # - which part of the face tells which expression, and so why it matters what is covered.
@@ -96,7 +96,7 @@ plt.show()
 # *action units*: movements that one can see, each made by a muscle or two. An expression is then a
 # combination of a few units. The table gives the prototypes that SynthFER draws from, after EMFACS (the
 # short form of the system, which keeps only what speaks of emotions) and the frequencies that
-# {cite:t}`du2014compound` counted.
+# {cite:t}`du2014compound` counted. It names the main units; SynthFER has up to three variants of each class.
 #
 # | expression | action units | muscles | what one sees |
 # |---|---|---|---|
@@ -195,10 +195,9 @@ assert accuracy["the muscles"] > 0.7 > 0.3 > accuracy["the pixels"]
 #
 # ## What is lost when a part is covered
 #
-# The muscles of an expression are spread over the face, but not evenly. The part maps of SynthFER tell
-# which pixel belongs to the brows, the eyes, the nose or the mouth. So we can ask where two expressions
-# differ: below, for each class, the mean face minus the mean neutral face. Red is brighter than
-# neutral, blue is darker.
+# The muscles of an expression are spread over the face, but not evenly. A simple way to
+# see where two expressions differ is to subtract mean faces: below, for each class, the mean face minus the
+# mean neutral face. Red is brighter than neutral, blue is darker.
 
 # %% mystnb={"image": {"alt": "Six maps, one for each expression but neutral, of the difference between its mean face and the mean neutral face: the mouth stands out for surprise, fear and happiness, the brows for anger, disgust and surprise, and little stands out for sadness."}}
 frontal = train.extras["pose"].abs().amax(dim=1) < 12
@@ -214,10 +213,12 @@ for axis, emotion in zip(axes, shown, strict=True):
 plt.show()
 
 # %% [markdown]
-# Cover the mouth, and fear and happiness lose most of what sets them apart; cover the eyes and the brows,
-# and anger does. Sadness hardly shows in such a mean at all, since its small movements fall in another
-# place on every face. A method for covered faces must therefore do two things: notice *that* a part is
-# missing, and lean on the parts that are left. The paper's three ideas are three ways to get there.
+# In these means fear and happiness stand out at the mouth, anger at the brows, and sadness hardly at all. A
+# mean picture is a poor witness, though. It shows where brightness changes in the same place on everybody, and
+# not what a network can use. On the [data card](synthfer), a network that sees only the upper half of a face
+# still reads fear well, and it is happiness that it loses; one that sees only the lower half loses anger.
+# So every part tells something, and no part tells all. A method for covered faces must therefore do two
+# things: notice *that* a part is missing, and lean on the parts that are left. The paper's three ideas are three ways to get there.
 # Contrastive pre-training on covered views (chapter 4) teaches the network that a face stays the same
 # face when a part of it disappears; five regions (chapter 5) give it parts that may be whole while others
 # are not; and the loss of chapter 6 keeps the fused decision ahead of each part.
@@ -232,9 +233,12 @@ plt.show()
 #
 # ```{solution} ex-half-muscles
 # :class: dropdown
-# Take `lower = [i for i, name in enumerate(action_names()) if name.startswith(("mouth", "jaw"))]` and
-# the rest as `upper`, call `nearest_mean` on `actions[:, lower]` and on `actions[:, upper]`, and count
-# pairs of true and given names with `torch.histc` or a loop over classes.
+# Take `lower = [i for i, name in enumerate(action_names()) if name.startswith(("mouth", "jaw"))]`, with
+# `("brow", "eye", "nose")` in the same way as `upper`, and call `nearest_mean` on the columns of each. With
+# `given` for what it answers, `torch.bincount(7 * test.labels + given, minlength=49).reshape(7, 7)` counts the
+# pairs of true and given names. Mouth and jaw alone confuse mainly anger with disgust. Brows, eyes and nose
+# take some angry and disgusted faces for happy ones, and some frightened ones for sad. The networks of the
+# data card, which have to find the muscles in pixels, do far worse.
 # ```
 #
 # ```{exercise}

@@ -11,10 +11,11 @@
 # %% [markdown]
 # # 12 · More machines: a hundred million pictures, and one loss over many processes
 #
-# One computer finds the faces on some dozens of pictures in a second. That is enough for the
-# 120,000 faces of the paper and hopeless for a hundred million pictures from the web. The network
-# of chapter 4, in turn, learns better from larger batches than one graphics card can hold. Both
-# times the way out is the same: many processes, on one machine or on many. And both times the
+# To find the faces on a picture takes one core of a processor a small part of a second. That is quick
+# enough for the 120,000 faces of the paper; for a hundred million pictures from the web it takes months,
+# and one wants many cores. Contrastive learning, in turn, is often run with batches that are larger than
+# one graphics card can hold, because more faces in a batch are more wrong answers to tell the right one
+# from. Both times the way out is the same: many processes, on one machine or on many. And both times the
 # question is the same: how do we know that many processes do what one would have done?
 #
 # When you have worked through this chapter you will be able to
@@ -113,8 +114,8 @@ print("as one process would have written it:", common == right)
 # mend that, and make everything harder. There is an easier way, in three rules:
 #
 # 1. **Work has a name before it begins.** The places are numbered, and nobody invents one later.
-# 2. **A part is whole or not there.** A worker writes its part under a name that nobody looks for,
-#    and renames it when it is complete. The file system renames in one step.
+# 2. **A part is whole or not there.** A worker writes its part under a name of its own, for which nobody
+#    looks, and renames it when it is complete. The file system renames in one step.
 # 3. **Whoever makes a part makes the same part.** A worker remembers nothing from part to part and
 #    draws no random number, so doing work twice writes the same file twice.
 #
@@ -122,13 +123,13 @@ print("as one process would have written it:", common == right)
 # are the whole.
 
 # %%
-parts = folder / "squares"
-parts.mkdir()
+from uuid import uuid4
 
 
 def write_part(place, dies_after):
     """Write four squares as one file that is whole or not there."""
-    unfinished, finished = parts / f"{place:02d}.unfinished", parts / f"{place:02d}.json"
+    finished = parts / f"{place:02d}.json"
+    unfinished = parts / f".{finished.name}.{uuid4().hex}"  # a worker that is slow and not dead has another
     squares = []
     for step in range(4):
         if step == dies_after:
@@ -140,6 +141,8 @@ def write_part(place, dies_after):
 
 
 for seed in range(3):
+    parts = folder / f"squares{seed}"
+    parts.mkdir()
     tries = hand_out(write_part, places=10, chance=1 / 3, generator=generator_for(12, seed))
     joined = [n for part in sorted(parts.glob("*.json")) for n in json.loads(part.read_text())]
     print(f"{tries} tries; as one process would have written it: {joined == right}")
@@ -263,7 +266,9 @@ print((folder / "spread" / "rejected.tsv").read_text())
 #
 # Before anyone rents a cluster, arithmetic tells whether the plan makes sense. It needs rates that
 # were measured. The command `python benchmarks/align.py --record` aligned photographs of three sizes
-# from a shard, with one thread, and counted the seconds of the processor:
+# from a shard, with one thread, and counted the seconds of the processor. They are four sample pictures,
+# turned and mirrored, little more than half of them with one face, and enlarged where they were too small.
+# The web's are more varied, with many faces or none, so take the rates as a first guess:
 
 # %%
 record = json.loads(Path("results/scale/align.json").read_text())
@@ -555,15 +560,17 @@ assert apart < 1e-9
 # :class: dropdown
 #
 # `64 * row["pictures_per_core_second"] * row["bytes_per_picture"] / 1e6` for each row of `record["rows"]`. A network of
-# ten gigabits carries 1,250 of them. On small pictures most faces of groups fall below the limit of 40 pixels; on large
-# ones the search takes longer, since it looks for small faces in every corner.
+# ten gigabits carries 1,250 of them, many times more than any of the three, so it is the processors that limit. On small
+# pictures most faces of groups fall below the limit of 40 pixels; on large ones the search takes longer, since it looks
+# for small faces in every corner. We would take 512: less than half of the cost of 1024, and a face of a twelfth of the
+# longer side is still large enough.
 # ````
 
 # %% [markdown]
 # ````{exercise} A worker that is slow
 # :label: scale-slow
 #
-# Some machines of a cluster are half as fast as others. The shards are handed out one by one, to whoever is free. How
+# Half of the machines of a cluster are half as fast as the others. The shards are handed out one by one, to whoever is free. How
 # much longer does the whole take than the mean of all speeds says, for 10,000 shards on 640 workers? And if a worker is
 # given its fair share of shards at the beginning?
 # ````
@@ -571,8 +578,10 @@ assert apart < 1e-9
 # ````{solution} scale-slow
 # :class: dropdown
 #
-# Handed out one by one, everyone is done within the time of one shard, a few hundredths of the whole. Shared out at the
-# beginning, the slow half takes twice as long as the fast one, and the cluster idles half of that time.
+# Let half of the 640 be slow, and count in the time that a fast worker takes for one shard. In each such time 480 shards
+# get done, so the mean of all speeds says 20.8 of them for the whole. Handed out one by one, the end waits for one shard
+# of a slow worker at most, which is 2 more, less than a tenth. Shared out at the beginning, everyone has about 15.6 shards.
+# The slow half needs 31.2, half as long again as the mean says, and the fast half stands idle for the second half of it.
 # ````
 
 # %% [markdown]
