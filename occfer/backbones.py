@@ -67,7 +67,7 @@ class Backbone(nn.Module):
         except (AssertionError, RuntimeError) as reason:
             raise ValueError(
                 f"{name} should be a convolutional network, which takes pictures of any size, also "
-                f"of {PROBE} pixels, but says: {reason} Choose another."
+                f"of {PROBE} pixels, but: {str(reason).rstrip('.')}. Choose another."
             ) from reason
         self.channels = self.stage_channels[-1]
 

@@ -15,7 +15,8 @@ TERMS = {
     "research.",
     "ferplus": "Its labels are under the MIT licence; its photographs are those of FER2013, "
     "collected with a web search, and what was learnt from them is for research.",
-    "imagenet": "Its photographs are for research and teaching without commercial purpose.",
+    "imagenet": "Whoever gets its photographs from ImageNet agrees to use them for research and "
+    "teaching without commercial purpose only; the rights in them are their owners'.",
     "rafdb": "Its authors allow research without commercial purpose only, and that binds whoever "
     "uses what was learnt from it.",
 }
@@ -26,7 +27,9 @@ KINDS = {
     "Encoder": "It turns a face into a vector. It was pre-trained on covered views without labels "
     "and names no expression; fine-tune it first.",
 }
-UNKNOWN = "data that was not recorded"
+UNKNOWN = "data that the network it went on from does not name"
+OF_IMAGENET = ("resnet18", "vgg16", "densenet121", "mobilenet_v2")
+"""Backbones whose published weights learnt from ImageNet alone; timm's others name their own."""
 USE = """```python
 from occfer import load_model, predict
 
@@ -85,8 +88,11 @@ def data_names(record: Mapping[str, Any]) -> list[str]:
     names = {str(each["name"]) for each in record.get("data", {}).values()}
     if names and "origin" in record:
         names |= set(record["origin"]["data"] or [UNKNOWN])
-    if names and (record.get("recipe") or {}).get("pretrained"):
-        names.add("imagenet")
+    recipe = record.get("recipe") or {}
+    if names and recipe.get("pretrained"):
+        backbone = str(recipe["network"]["backbone"])
+        timms = f"what timm's weights for {backbone} learnt from"
+        names.add("imagenet" if backbone in OF_IMAGENET else timms)
     return sorted(names)
 
 

@@ -18,6 +18,7 @@ from occfer.engine.finetune import build_classifier
 from occfer.engine.pretrain import build_encoder
 from occfer.engine.records import make_record
 from occfer.files import file_sha256, save_tensors
+from occfer.modelcard import UNKNOWN
 from occfer.pretrained import MAX_WORDS, learnt_from
 from occfer.recipes import FinetuneRecipe, NetworkRecipe, PretrainRecipe, as_dict
 
@@ -361,13 +362,22 @@ def test_what_the_hub_does_not_have_is_one_sentence(hub, folder) -> None:
         FGW.from_pretrained("somebody/expressions")
 
 
+def pretrained(backbone: str) -> dict:
+    return {"recipe": {"pretrained": True, "network": {"backbone": backbone}}}
+
+
 @pytest.mark.parametrize(
     ("changes", "licence", "names"),
     [
         ({"origin": {"data": ["synthfer"]}}, "mit", ["synthfer"]),
         ({"origin": {"data": ["rafdb"]}}, "other", ["rafdb", "synthfer"]),
-        ({"origin": {"data": None}}, "other", ["data that was not recorded", "synthfer"]),
-        ({"recipe": {"pretrained": True}}, "other", ["imagenet", "synthfer"]),
+        ({"origin": {"data": None}}, "other", [UNKNOWN, "synthfer"]),
+        (pretrained("resnet18"), "other", ["imagenet", "synthfer"]),
+        (
+            pretrained("resnet50"),
+            "other",
+            ["synthfer", "what timm's weights for resnet50 learnt from"],
+        ),
     ],
 )
 def test_what_a_network_went_on_from_binds_it_too(

@@ -156,13 +156,6 @@ def test_a_field_that_an_older_version_did_not_write_takes_its_default(name) -> 
     assert from_dict(written) == replace(recipe, **{name: getattr(PretrainRecipe(), name)})
 
 
-@pytest.mark.parametrize("kind", [PretrainRecipe, FinetuneRecipe])
-@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "half"])
-def test_a_precision_in_which_weights_are_rounded_is_refused(kind, precision) -> None:
-    with pytest.raises(ValueError, match=f"one of 32-true, bf16-mixed, .* got '{precision}'"):
-        kind(precision=precision)
-
-
 # The tier
 
 

@@ -4,6 +4,7 @@ The folder appears whole or not at all, holds no pickles, and is recognised when
 """
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from shutil import rmtree
@@ -160,6 +161,8 @@ def write_pieces(
         np.lib.format.write_array_header_1_0(file, header)
         for part in parts:
             file.write(np.ascontiguousarray(part).data)
+        file.flush()
+        os.fsync(file.fileno())  # the folder is renamed when it is whole on the disk
 
 
 def read_array(path: Path) -> Tensor:

@@ -133,7 +133,7 @@ def make_record(
         "data": {role: dict(description) for role, description in data.items()},
         "environment": environment(),
         "seconds": seconds,
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": peak_memory(of_run=True),
         "history": history,
         "metrics": predictions.metrics() if predictions is not None else {},
         **more,
@@ -195,10 +195,25 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def peak_memory() -> int:
-    """The most memory that was held, in bytes: of the GPU, where there is one, since the last run
-    began, and else by this process since it did."""
+_peaks = [0]
+"""Of the GPU, in bytes, in the runs before the last one."""
+
+
+def begin_peak() -> None:
+    """A run begins: what its record states of a GPU's memory is its own."""
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
+        _peaks.append(torch.cuda.max_memory_allocated())
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory(of_run: bool = False) -> int:
+    """The most memory this process has held, in bytes: the GPU's where there is one.
+
+    Args:
+        of_run: since the last run began, which can be told of a GPU only.
+    """
+    if torch.cuda.is_available():
+        earlier = 0 if of_run else max(_peaks)
+        return max(earlier, torch.cuda.max_memory_allocated())
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -32,6 +32,7 @@ from occfer.engine.failures import (
 )
 from occfer.engine.graphs import Replayed
 from occfer.engine.lock import locked
+from occfer.engine.records import begin_peak
 from occfer.engine.stopping import StopRequest, stop_on_interrupt
 from occfer.engine.supply import Batch, Supply
 from occfer.engine.team import Team, is_first_process
@@ -253,8 +254,7 @@ def running(
         ValueError: the folder holds a run of another recipe.
     """
     keep_memory()
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()  # what a record states is this run's
+    begin_peak()
     bar = tqdm(desc=name, unit="step", disable=not (progress and is_first_process()))
     several = fabric.world_size > 1
     own = Path(folder) if folder is not None and fabric.is_global_zero else None

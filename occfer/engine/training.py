@@ -21,7 +21,16 @@ several processes only the first one watches.
 
 
 def default_fabric(precision: str) -> Fabric:
-    """One device, the GPU where there is one; or the processes that ``torchrun`` has started."""
+    """One device, the GPU where there is one; or the processes that ``torchrun`` has started.
+
+    Raises:
+        ValueError: the weights themselves would be kept in half precision.
+    """
+    if precision in ("bf16-true", "16-true"):
+        raise ValueError(
+            f"weights should be kept in at least single precision, got precision {precision!r}; "
+            f"take {precision.replace('true', 'mixed')!r}, which computes in half and keeps them."
+        )
     here, everywhere = (int(os.environ.get(f"{of}WORLD_SIZE", 1)) for of in ("LOCAL_", ""))
     if everywhere == 1:
         return Fabric(accelerator="auto", devices=1, precision=precision)

@@ -44,20 +44,23 @@ def has_states(run: Path) -> bool:
     return any(run.glob("state-*.json"))
 
 
+def came_alone(run: Path, record: Path) -> bool:
+    """Whether a finished network lies there without the states of its run, and the record that
+    tells of it does."""
+    return not has_states(run) and (has_model(run) or has_parts(run)) and record.exists()
+
+
 def is_finished(run: Path, record: Path) -> bool:
-    """Whether nothing of a row is left to train: its network is there, with the states of its run
-    or with the record that tells of it."""
-    whole = has_model(run) and has_states(run)
-    return whole or ((has_model(run) or has_parts(run)) and record.exists())
+    """Whether nothing of a row is left to train."""
+    return (has_model(run) and has_states(run)) or came_alone(run, record)
 
 
 def carried(run: Path, record: Path, recipe: FinetuneRecipe, runs: Path) -> Finetuned | None:
-    """A finished network that came without the states of its run, as its record tells of it; None
-    where there are states, or nothing to tell.
+    """A network that came without the states of its run, as its record tells of it, or None.
 
     In parts its weights are rounded to half precision.
     """
-    if has_states(run) or not is_finished(run, record):
+    if not came_alone(run, record):
         return None
     unpack(run)
     refuse_another_recipe(run, stated_recipe(run) or {}, recipe, runs)
@@ -80,9 +83,11 @@ def stated_recipe(run: Path) -> dict[str, Any] | None:
 
 
 def as_begun(recipe: Trained, run: Path) -> Trained:
-    """A recipe in the precision in which its run was begun, maybe by another machine."""
+    """A recipe in the precision in which the states of its run are, maybe another machine's."""
+    if not has_states(run):
+        return recipe
     begun = (stated_recipe(run) or {}).get("precision", recipe.precision)
-    if begun != recipe.precision:
+    if begun != recipe.precision and not has_model(run):
         warnings.warn(
             f"{run} was begun in {begun} and goes on in it, where this machine would take "
             f"{recipe.precision}; if it is slow, delete the folder to begin anew.",

@@ -22,7 +22,7 @@ from occfer.engine.records import Record, environment, make_record
 from occfer.experiments import budget, plan, table1
 from occfer.experiments.figure3 import covered_sets
 from occfer.experiments.jobs import epochs_done
-from occfer.experiments.refusals import refuse_other_faces
+from occfer.experiments.refusals import refuse_other_faces, refuse_several_processes
 from occfer.experiments.reproduce import carry_out
 from occfer.recipes import NETWORKS, TIER, FinetuneRecipe, Tier, as_dict, finetuning
 from occfer.views import luminance
@@ -155,6 +155,7 @@ def reproduce(
     Returns:
         The records in ``rows`` that are there at the end.
     """
+    refuse_several_processes()
     began = time.monotonic()
     environment()
     if data != "synthfer":

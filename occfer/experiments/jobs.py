@@ -10,7 +10,7 @@ from occfer.baselines import DESCRIPTORS
 from occfer.engine.finetune import build_classifier
 from occfer.engine.records import Record
 from occfer.experiments import budget, figure3, figure4, plan, readings, table1, table2
-from occfer.experiments.carry import has_model, has_parts, is_finished
+from occfer.experiments.carry import came_alone, has_model, has_parts, is_finished
 from occfer.experiments.rows import (
     READINGS,
     ROWS,
@@ -106,13 +106,14 @@ def _row_stage(job: Job, row: str, seed: int) -> plan.Stage:
         return plan.Stage(name, row, seed, row, epochs=0, done=done)
     *encoder, recipe = job.recipes(row, seed)
     run = job.runs / table1.EXPERIMENT / name
-    finished = is_finished(run, job.results / table1.EXPERIMENT / f"{name}.json")
+    record = job.results / table1.EXPERIMENT / f"{name}.json"
+    read = came_alone(run, record)  # and nothing that it began from is needed
     return plan.Stage(
         name, row, seed, budget.kind_of(recipe, row), recipe.epochs,
-        needs=job.name(table1.encoder_name(row), seed) if encoder else "",
+        needs=job.name(table1.encoder_name(row), seed) if encoder and not read else "",
         done=done,
-        epochs_done=recipe.epochs if finished else epochs_done(run),
-        why_not="" if done else missing_weights(recipe),
+        epochs_done=recipe.epochs if is_finished(run, record) else epochs_done(run),
+        why_not="" if done or read else missing_weights(recipe),
     )  # fmt: skip
 
 

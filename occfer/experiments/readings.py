@@ -29,7 +29,7 @@ def run_reading(
     """Train the method in one reading and score it on the validation split; skip it where recorded.
 
     The arguments are those of :func:`table1.run_row`. Of the epochs the best one on the same split
-    was kept, so that every accuracy is a little too high, and all of them alike.
+    was kept, so that every accuracy is a little too high.
     """
     name = table1.record_name(data, tier, row, seed)
     path = results / EXPERIMENT / f"{name}.json"
@@ -46,6 +46,7 @@ def run_reading(
         evaluate(trained.model, splits.validation),
         tier=tier,
         row=row,
+        scored="validation",
         **trained.chosen,
     )
     record.save(results)

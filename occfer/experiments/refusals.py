@@ -3,6 +3,7 @@
 That is, of other faces than a call would take, or trained in another way.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,18 @@ from occfer.data import FaceSet
 from occfer.engine.checkpoint import HOW
 from occfer.engine.records import Record
 from occfer.recipes import PretrainRecipe, Recipe, as_dict, from_dict
+
+INPUTS = {"faces", "train", "validation", "encoder", "start", "processes"}
+"""What a run's folder states beside its recipe."""
+
+
+def refuse_several_processes() -> None:
+    """Records and stages are one process's; several would step on each other's."""
+    if (processes := int(os.environ.get("WORLD_SIZE") or 1)) > 1:
+        raise ValueError(
+            f"experiments should run in one process, but torchrun started {processes}; start "
+            "occfer reproduce without it, with another --out on each machine or GPU."
+        )
 
 
 def refuse_other_faces(
@@ -42,15 +55,19 @@ def refuse_another_recipe(path: Path, found: Mapping[str, Any], recipe: Recipe, 
 
     Args:
         path: of the record or the network.
-        found: the recipe that it states; a field it lacks is taken at its default.
+        found: the recipe that it states, maybe with ``INPUTS``; a field it lacks is taken at its
+            default.
         recipe: today's.
         runs: where the networks lie.
     """
+    known = {name: value for name, value in found.items() if name not in INPUTS}
+    if not known:
+        raise ValueError(
+            f"{path} should state the recipe that it was trained with, but states none; pass "
+            f"another --out, or move it away together with the runs of that name in {runs}."
+        )
     free = dict.fromkeys(("precision", "synchronise_batch_norm", *HOW))
-    today = as_dict(recipe)
-    known = {name: value for name, value in found.items() if name in today}
-    stated = as_dict(from_dict(known)) if "kind" in known else {}
-    stated, today = flat(stated) | free, flat(today) | free
+    stated, today = (flat(as_dict(each)) | free for each in (from_dict(known), recipe))
     if other := [name for name in today if stated.get(name) != today[name]]:
         differences = ", ".join(f"{n} {stated.get(n)} and not {today[n]}" for n in other)
         raise ValueError(

@@ -13,7 +13,6 @@ import _thread
 import functools
 import itertools
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +23,11 @@ from occfer.baselines import DESCRIPTORS
 from occfer.engine.records import Record, environment
 from occfer.experiments import budget, plan, table1
 from occfer.experiments.jobs import EXPERIMENTS, Job, recorded, stages
-from occfer.experiments.refusals import refuse_another_recipe, refuse_other_faces
+from occfer.experiments.refusals import (
+    refuse_another_recipe,
+    refuse_other_faces,
+    refuse_several_processes,
+)
 from occfer.recipes import TIER, Tier
 
 
@@ -66,18 +69,14 @@ def reproduce(
             f"seeds should be at least 1, and minutes more than 0 or left out; got {seeds} and "
             f"{minutes}."
         )
-    if (processes := int(os.environ.get("WORLD_SIZE", 1))) > 1:
-        raise ValueError(
-            f"experiments should run in one process, but torchrun started {processes}; start "
-            "occfer reproduce without it, with another --out on each machine or GPU."
-        )
+    refuse_several_processes()
     began = time.monotonic()
     environment()
     chosen = EXPERIMENTS[experiment]
     if strange := [row for row in rows or () if row not in chosen.known]:
         raise ValueError(
             f"rows of {experiment} should be among {', '.join(chosen.known)}; got "
-            f"{', '.join(strange)}."
+            f"{', '.join(strange)}; choose among those."
         )
     job = Job(chosen, rows or chosen.rows, data, tier, seeds, results, runs)
     job = replace(job, choice=earlier_choice(job))
@@ -90,7 +89,7 @@ def reproduce(
     paces: dict[str, plan.Pace] = {}
     if minutes is not None or dry:
         measured = functools.partial(known_paces, job, splits, paces, say)
-        if not within(left(), measured):
+        if not within(left(), measured) and not dry:
             say("The time is up before every pace was measured; nothing is begun.")
             return recorded(job)
     if dry:
@@ -111,10 +110,9 @@ def refuse_other_records(job: Job, splits: table1.Splits) -> None:
     """Refuse records, of rows or their encoders, that were made of other faces or another way."""
     pool = functools.cache(lambda: splits.pool)
     for seed, row in itertools.product(range(job.seeds), job.rows):
-        recipes = list(job.recipes(row, seed))
-        names = [(job.experiment.records, row)]
-        if len(recipes) > 1:
-            names.append((table1.EXPERIMENT, table1.encoder_name(row)))
+        *encoder, recipe = list(job.recipes(row, seed)) or [None]
+        records = [(job.experiment.records, row, recipe)]
+        records += [(table1.EXPERIMENT, table1.encoder_name(row), each) for each in encoder]
         sets = {
             "train": lambda row=row: splits.training(row),
             "validation": lambda: splits.validation,
@@ -122,12 +120,12 @@ def refuse_other_records(job: Job, splits: table1.Splits) -> None:
             "test, 0 %": lambda: splits.test,
             "pool": pool,
         }
-        for folder, name in names:
+        for folder, name, recipe in records:
             path = job.results / folder / f"{job.name(name, seed)}.json"
             refuse_other_faces(path, sets, job.data, job.runs)
-            if recipes and path.exists():
+            if recipe is not None and path.exists():
                 stated = Record.load(path).values["recipe"]
-                refuse_another_recipe(path, stated, recipes.pop(), job.runs)
+                refuse_another_recipe(path, stated, recipe, job.runs)
 
 
 def earlier_choice(job: Job) -> budget.Budget | None:

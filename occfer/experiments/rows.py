@@ -58,7 +58,7 @@ MOBILENET_ROWS: dict[str, dict[str, Any]] = {
 fit; OCL starts from nothing here too."""
 
 ROWS = TABLE1_ROWS | CONTROL_ROWS | MOBILENET_ROWS
-"""Every row that can be run, in the order of the table."""
+"""Every row of Table 1 that can be run, in the order of the table."""
 
 WHOLE_METHOD = "OCL+Res18+FGW+LGDS"
 READINGS: dict[str, dict[str, Any]] = {
@@ -67,8 +67,11 @@ READINGS: dict[str, dict[str, Any]] = {
     "restrain_weight=2": dict(restrain_weight=2.0),
     "detach_regions=True": dict(detach_regions=True),
     "head=separate": dict(head="separate"),
+    "head=separate+ce": dict(head="separate+ce"),
     "share=area": dict(share="area"),
     "attention=per_region": dict(attention="per_region"),
+    "attention_after=-2": dict(attention_after=-2),
+    "official=True": dict(official=True),
     "fusion=mean": dict(fusion="mean"),
     "one_view=True": dict(one_view=True),
 }
@@ -97,7 +100,10 @@ def table1_row(row: str, tier: Tier = TIER, **changes) -> FinetuneRecipe:
         short = stretched(table1_row(WHOLE_METHOD, tier), SHORT)
         return replace(short, **_choices(row, FinetuneRecipe), **changes)
     if row not in ROWS:
-        raise ValueError(f"row must be one of {', '.join(ROWS)}, got {row!r}.")
+        raise ValueError(
+            f"row must be one of {', '.join(ROWS)}, or a reading, one of {', '.join(READINGS)}; got "
+            f"{row!r}."
+        )
     recipe = finetuning(tier, network=row_network(row, tier), **ROWS[row])
     if row.endswith(("-long", "-tenth")):
         recipe = stretched(recipe, recipe.regions)

@@ -101,8 +101,9 @@ def encoder_recipe(row: str, data: str, tier: Tier, seed: int, runs: Path) -> Pr
 def row_recipe(row: str, data: str, tier: Tier, seed: int, runs: Path, **changes) -> FinetuneRecipe:
     """The recipe of a row, over the share of epochs that was chosen for ``runs``."""
     recipe, choice = table1_row(row, tier, seed=seed, **changes), budget.chosen(runs, data, tier)
+    recipe = choice.applied(recipe) if choice else recipe
     folder = runs / EXPERIMENT / record_name(data, tier, row, seed)
-    return as_begun(choice.applied(recipe) if choice else recipe, folder)
+    return recipe if "precision" in changes else as_begun(recipe, folder)
 
 
 def stated_budget(

@@ -10,6 +10,7 @@ from occfer.engine.stopping import stop_on_interrupt
 from occfer.engine.training import (
     build_optimizer,
     channels_last,
+    default_fabric,
     set_learning_rate,
 )
 from occfer.recipes import FinetuneRecipe, PretrainRecipe
@@ -72,3 +73,10 @@ def test_the_memory_layout_changes_and_no_value(pictures) -> None:
     laid_out = channels_last(images)
     assert torch.equal(laid_out, images)
     assert laid_out.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_a_precision_in_which_weights_are_rounded_is_refused(precision) -> None:
+    mixed = precision.replace("true", "mixed")
+    with pytest.raises(ValueError, match=f"got precision '{precision}'; take '{mixed}'"):
+        default_fabric(precision)

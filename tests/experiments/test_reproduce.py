@@ -365,3 +365,26 @@ def test_several_processes_are_one_sentence(tmp_path: Path, monkeypatch) -> None
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="in one process, but torchrun started 2; start occfer"):
         call(tmp_path)
+
+
+def test_a_row_goes_on_from_an_encoder_that_is_recorded_already(tiny, tmp_path: Path) -> None:
+    where = dict(results=tmp_path / "results", runs=tmp_path / "runs", tier="smoke")
+    [first] = call(tmp_path, rows=("OCL+Res18",))
+    record = tmp_path / "results" / "table1" / f"{first.name}.json"
+    record.unlink()
+    [again] = call(tmp_path, rows=("OCL+Res18",))
+    assert again.metrics == first.metrics
+    [reading] = reproduce.reproduce("readings", rows=("as-read",), say=lambda _: None, **where)
+    assert reading.values["scored"] == "validation"
+
+
+def test_a_row_that_came_alone_needs_no_encoder(tiny, tmp_path: Path) -> None:
+    here = job(tmp_path)
+    call(tmp_path, rows=("OCL+Res18",))
+    folder = here.runs / "table1" / "synthfer-smoke-OCL+Res18-seed0"
+    for state in folder.glob("state-*"):
+        state.unlink()
+    shutil.rmtree(here.runs / "table1" / "synthfer-smoke-OCL-seed0")
+    figure = replace(here, experiment=jobs.EXPERIMENTS["figure3"])
+    [stage] = jobs.stages(figure)
+    assert (stage.done, stage.needs, stage.epochs_done) == (False, "", stage.epochs)

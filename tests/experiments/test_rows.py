@@ -109,5 +109,7 @@ def test_no_control_starts_from_foreign_weights() -> None:
 
 
 def test_an_unknown_row_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"row must be one of Res18, .* got 'Res50'"):
+    with pytest.raises(
+        ValueError, match=r"one of Res18, .* or a reading, one of as-read, .* got 'Res50'"
+    ):
         table1_row("Res50")

@@ -225,6 +225,9 @@ def test_another_machine_goes_on_in_the_precision_in_which_a_run_was_begun(
     first = table1.run_row("OCL+Res18", **run)
     assert first.values["recipe"]["precision"] == "bf16-mixed"
     monkeypatch.setattr(recipes, "precision", lambda tier: "32-true")
+    recipe, _ = table1.train_row("OCL+Res18", **run)  # it is finished, and only read
+    assert recipe.precision == "bf16-mixed"
+    shutil.rmtree(run["runs"] / "table1" / "toy-smoke-OCL+Res18-seed0" / "model")
     with pytest.warns(UserWarning, match=r"was begun in bf16-mixed and goes on in it, where this"):
         recipe, _ = table1.train_row("OCL+Res18", **run)
     assert recipe.precision == "bf16-mixed"
