@@ -101,8 +101,8 @@ def table1_row(row: str, tier: Tier = TIER, **changes) -> FinetuneRecipe:
         return replace(short, **_choices(row, FinetuneRecipe), **changes)
     if row not in ROWS:
         raise ValueError(
-            f"row must be one of {', '.join(ROWS)}, or a reading, one of {', '.join(READINGS)}; got "
-            f"{row!r}."
+            f"row must be one of {', '.join(ROWS)}, or a reading, one of "
+            f"{', '.join(READINGS)}; got {row!r}."
         )
     recipe = finetuning(tier, network=row_network(row, tier), **ROWS[row])
     if row.endswith(("-long", "-tenth")):
