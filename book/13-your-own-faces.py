@@ -491,8 +491,8 @@ card = (handed_on / "README.md").read_text()
 display(Markdown(card[card.index("## Data"):card.index("| balanced")].replace("## ", "#### ")))
 
 # %% [markdown]
-# The commands do nearly the same. Move the folders of `aligned/pictures`, each person's pictures together, into
-# `mine/train`, `mine/val` and `mine/test`. Then `occfer finetune --data mine --start models/synthfer
+# The commands do nearly the same. Spread the pictures of `aligned/pictures` over `mine/train`, `mine/val` and
+# `mine/test`, each with its folders of the expressions, so that one person's are all in one of the three. Then `occfer finetune --data mine --start models/synthfer
 # --recipe.learning-rate 3e-4 --recipe.epochs 10`, from the folder `book`, goes on from the network; without these
 # options it takes the rate and the epochs of the tier, which are those of a network that begins. `hf upload you/expressions expressions` hands the
 # folder on through the Hugging Face Hub, where `load_model("you/expressions")` finds it. Where there is no
@@ -506,7 +506,7 @@ display(Markdown(card[card.index("## Data"):card.index("| balanced")].replace("#
 #
 # *Were they asked?* A photograph of a face is personal data, and a person who agreed to be photographed did not
 # therefore agree to be measured. *Is it lawful?* In the European Union inferring emotions at work and in education is
-# prohibited, except for medical or safety reasons; other uses count as high-risk there, or have to be announced to those
+# prohibited, except for medical or safety reasons; other uses count as high-risk there, and have to be announced to those
 # who are exposed to them {cite:p}`euaiact2024`. *Is it
 # true?* The seven names are a convention about faces and no window into feelings {cite:p}`barrett2019expressions`, and the tables
 # above say how often even the convention is missed. *For whom does it fail?* A mean over everybody hides those for

@@ -295,9 +295,9 @@ plt.show()
 # face, and asked it about the test people of SynthFER, in grey and at 48 pixels as it is used to. Then
 # the reverse: a network that had only ever seen rendered people was asked about FER2013's PrivateTest.
 # Look down the columns first. Recall alone says little, for a network that calls every face neutral recalls
-# all neutral ones. A class is recognised where its name is given to its own faces more often than to all the
-# others; so the list below sets the two beside each other. Where a class is not recognised, either the
-# rendering or the display is at fault.
+# all neutral ones. So the list below sets beside each other how often a name is given to the faces
+# of its own class and to all others. The farther the first share is above the second, the better a class is
+# recognised; where they are close, it is not, and either the rendering or the display is at fault.
 
 # %% mystnb={"image": {"alt": "Two confusion matrices: on the left a network trained on FER2013 tested on SynthFER, on the right a network trained on SynthFER tested on FER2013, true classes in rows."}}
 transfers = {"FER2013 → SynthFER": "from-fer2013", "SynthFER → FER2013": "to-fer2013"}
