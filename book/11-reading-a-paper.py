@@ -464,9 +464,9 @@ display(Markdown(f"{caption}\n\n{comparison.as_markdown(others, by_reading)}"))
 # %% [markdown]
 # Of the readings that were run, one is told apart, a restraint of four times the weight, and it is no reading of this
 # text but a check on another explanation ({doc}`chapter 7 <07-training>` tells which). The others change
-# accuracy by less than these seeds and faces can show. That is good news for whoever implements the paper,
-# as far as it goes: at this size, what the text leaves open there does not decide the result. It also means
-# that such a result cannot tell which reading the authors had in mind.
+# accuracy by less than these seeds and faces can show, which is not to say that they do not matter: the intervals
+# over seeds are some points wide, and most of the list was not run. It does mean that such a result cannot tell
+# which reading the authors had in mind.
 #
 # A choice that was never varied is not thereby unimportant, and *not run* is the honest entry. When you
 # implement a paper, keep such a list from the first day. It is the first thing that the next reader will
