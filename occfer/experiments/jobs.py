@@ -46,9 +46,7 @@ EXPERIMENTS = {
         figure3.EXPERIMENT, figure3.METHODS, (*DESCRIPTORS, *TRAINED), figure3.run_method
     ),
     "figure4": Experiment(figure4.EXPERIMENT, figure4.METHODS, TRAINED, figure4.run_method),
-    "readings": Experiment(
-        readings.EXPERIMENT, tuple(READINGS), tuple(READINGS), readings.run_reading
-    ),
+    "readings": Experiment(readings.EXPERIMENT, READINGS, READINGS, readings.run_reading),
 }
 
 

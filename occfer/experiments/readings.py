@@ -1,9 +1,9 @@
-"""Readings of one text: the whole method with one other choice at a time (chapter 11).
+"""Readings of one text: the method with one other choice at a time (chapter 11).
 
 Where the paper leaves something open, an implementation chooses. Each run here changes one choice
-and keeps all else. The runs are short, for they are compared with each other alone, and start from
-Table 1's encoder where pre-training is not what changes. They are scored on the validation split:
-who prefers a reading selects it, and the test split selects nothing.
+and keeps all else: of the whole method, which starts from Table 1's encoder, or of the pre-training
+of OCL+Res18. The runs are short, for they are compared with each other alone. They are scored on
+the validation split: who prefers a reading selects it, and the test split selects nothing.
 """
 
 from pathlib import Path

@@ -5,7 +5,9 @@ A row consists of a fine-tuning recipe and, where it starts from an encoder of o
 pre-training recipe; both are the tier's (:mod:`occfer.recipes`) with the row's changes.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from occfer.recipes import (
@@ -61,7 +63,7 @@ ROWS = TABLE1_ROWS | CONTROL_ROWS | MOBILENET_ROWS
 """Every row of Table 1 that can be run, in the order of the table."""
 
 WHOLE_METHOD = "OCL+Res18+FGW+LGDS"
-READINGS: dict[str, dict[str, Any]] = {
+METHOD_READINGS: dict[str, dict[str, Any]] = {
     "as-read": {},
     "restrain_weight=0": dict(restrain_weight=0.0),
     "restrain_weight=2": dict(restrain_weight=2.0),
@@ -69,14 +71,36 @@ READINGS: dict[str, dict[str, Any]] = {
     "head=separate": dict(head="separate"),
     "head=separate+ce": dict(head="separate+ce"),
     "share=area": dict(share="area"),
+    "regions=1": dict(regions=1),
+    "regions=4": dict(regions=4),
     "attention=per_region": dict(attention="per_region"),
     "attention_after=-2": dict(attention_after=-2),
     "official=True": dict(official=True),
     "fusion=mean": dict(fusion="mean"),
-    "one_view=True": dict(one_view=True),
 }
 """The whole method as we read it, and with one other choice each where the text leaves one open
-or a reader may wonder (chapter 11); a choice of pre-training needs an encoder of its own."""
+or a reader may wonder (chapter 11)."""
+
+
+def _covering(recipe: PretrainRecipe, **changes) -> PretrainRecipe:
+    """Pre-training with other blocks."""
+    return replace(recipe, views=replace(recipe.views, **changes))
+
+
+OCL_READINGS: dict[str, Callable[[PretrainRecipe], PretrainRecipe]] = {
+    "OCL-as-read": replace,
+    "one_view=True": partial(replace, one_view=True),
+    "occlusion=1": partial(_covering, occlusion=1.0),
+    "occlusion_area=0.05-0.6": partial(_covering, occlusion_area=(0.05, 0.6)),
+    "temperature=0.5": partial(replace, temperature=0.5),
+    "temperature=0.1": partial(replace, temperature=0.1),
+    "epochs=2x": partial(stretched, factor=2),
+}
+"""OCL+Res18 as we read it, and with another pre-training each. A choice of pre-training needs an
+encoder of its own, and is seen best where nothing but the backbone comes after it."""
+
+READINGS = (*METHOD_READINGS, *OCL_READINGS)
+"""Every reading, by its name."""
 
 SHORT = 0.5
 """Share of the epochs of fine-tuning in which readings are told apart."""
@@ -97,8 +121,8 @@ def row_network(row: str, tier: Tier = TIER) -> NetworkRecipe:
 def table1_row(row: str, tier: Tier = TIER, **changes) -> FinetuneRecipe:
     """The fine-tuning recipe of a row of Table 1, of a control or of a reading."""
     if row in READINGS:
-        short = stretched(table1_row(WHOLE_METHOD, tier), SHORT)
-        return replace(short, **_choices(row, FinetuneRecipe), **changes)
+        whole = table1_row("OCL+Res18" if row in OCL_READINGS else WHOLE_METHOD, tier)
+        return replace(stretched(whole, SHORT), **METHOD_READINGS.get(row, {}), **changes)
     if row not in ROWS:
         raise ValueError(
             f"row must be one of {', '.join(ROWS)}, or a reading, one of "
@@ -117,18 +141,12 @@ def table1_pretraining(row: str, tier: Tier = TIER, **changes) -> PretrainRecipe
 
     SimCLR is OCL without the occlusion, and nothing else changes (Chen et al., 2020).
     """
-    if row in READINGS:
-        return table1_pretraining(WHOLE_METHOD, tier, **_choices(row, PretrainRecipe), **changes)
-    kind = row.split("+")[0]
     recipe = pretraining(tier, network=row_network(row, tier), **changes)
+    if row in READINGS:
+        return OCL_READINGS.get(row, replace)(recipe)
+    kind = row.split("+")[0]
     if kind == "OCL":
         return recipe
     if kind == "SimCLR":
-        return replace(recipe, views=replace(recipe.views, occlusion=0.0))
+        return _covering(recipe, occlusion=0.0)
     return None
-
-
-def _choices(reading: str, stage: type) -> dict[str, Any]:
-    """What a reading changes in the recipe of one stage."""
-    changed = READINGS[reading].items()
-    return {name: value for name, value in changed if name in stage.__dataclass_fields__}

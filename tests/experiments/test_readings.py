@@ -1,5 +1,6 @@
 """One other choice at a time: what changes, where it is scored, and what is never touched."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +10,15 @@ import torch
 from occfer import recipes
 from occfer.data import FaceSet
 from occfer.experiments import readings, reproduce, table1
-from occfer.experiments.rows import READINGS, WHOLE_METHOD, table1_pretraining, table1_row
+from occfer.experiments.rows import (
+    METHOD_READINGS,
+    OCL_READINGS,
+    READINGS,
+    WHOLE_METHOD,
+    table1_pretraining,
+    table1_row,
+)
+from occfer.recipes import stretched
 
 
 def faces(count: int, seed: int, split: str) -> FaceSet:
@@ -35,23 +44,47 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
     return dict(splits=splits, data="toy", tier="smoke", **where)
 
 
-@pytest.mark.parametrize("row", READINGS)
-def test_a_reading_changes_what_its_name_says(row: str) -> None:
-    stages = (
-        (table1_row("as-read", "laptop"), table1_row(row, "laptop")),
-        (table1_pretraining("as-read", "laptop"), table1_pretraining(row, "laptop")),
-    )
-    changed = {
-        name: value
-        for usual, other in stages
-        for name, value in asdict(other).items()
-        if value != asdict(usual)[name]
+def differences(one, other) -> dict:
+    """What two recipes of a kind do not share, from the first to the second."""
+    fields = asdict(one).items()
+    return {
+        name: (value, asdict(other)[name]) for name, value in fields if value != asdict(other)[name]
     }
-    assert changed == READINGS[row]
-    assert row in (
-        "as-read",
-        *(f"{name}={value}".removesuffix(".0") for name, value in changed.items()),
-    )
+
+
+@pytest.mark.parametrize("row", METHOD_READINGS)
+def test_a_reading_of_the_method_changes_what_its_name_says(row: str) -> None:
+    changed = differences(table1_row("as-read", "laptop"), table1_row(row, "laptop"))
+    assert {name: value for name, (_, value) in changed.items()} == METHOD_READINGS[row]
+    names = (f"{name}={value}".removesuffix(".0") for name, (_, value) in changed.items())
+    assert row in ("as-read", *names)
+    pretraining = table1_pretraining(row, "laptop", seed=3)
+    assert pretraining == table1_pretraining(WHOLE_METHOD, "laptop", seed=3)
+
+
+@pytest.mark.parametrize(
+    ("row", "changed"),
+    [
+        ("OCL-as-read", {}),
+        ("one_view=True", {"one_view": (False, True)}),
+        ("temperature=0.5", {"temperature": (0.2, 0.5)}),
+        ("temperature=0.1", {"temperature": (0.2, 0.1)}),
+        ("epochs=2x", {"epochs": (30, 60)}),
+        ("occlusion=1", {"occlusion": (0.5, 1.0)}),
+        ("occlusion_area=0.05-0.6", {"occlusion_area": ((0.05, 0.3), (0.05, 0.6))}),
+    ],
+)
+def test_a_reading_of_pretraining_changes_that_alone(row: str, changed: dict) -> None:
+    usual, other = (table1_pretraining(each, "laptop", seed=3) for each in ("OCL+Res18", row))
+    blocks = differences(usual.views, other.views)
+    found = differences(usual, other)
+    assert {name: value for name, value in found.items() if name != "views"} | blocks == changed
+    assert ("views" in found) == bool(blocks)
+    assert table1_row(row, "laptop") == stretched(table1_row("OCL+Res18", "laptop"), 0.5)
+
+
+def test_every_reading_is_of_one_kind() -> None:
+    assert sorted(READINGS) == sorted({*METHOD_READINGS, *OCL_READINGS})
 
 
 def test_as_read_is_the_whole_method_over_half_the_epochs() -> None:
@@ -59,13 +92,13 @@ def test_as_read_is_the_whole_method_over_half_the_epochs() -> None:
     assert 2 * short.epochs == whole.epochs
     for epoch in range(short.epochs):
         assert short.learning_rate_at(epoch) == pytest.approx(whole.learning_rate_at(2 * epoch + 1))
-    assert table1_pretraining("as-read", "laptop") == table1_pretraining(WHOLE_METHOD, "laptop")
 
 
 def test_an_encoder_of_another_pretraining_has_another_name() -> None:
     names = {row: table1.encoder_name(row) for row in READINGS}
-    assert names.pop("one_view=True") == "OCL-one_view=True"
-    assert set(names.values()) == {table1.encoder_name(WHOLE_METHOD)} == {"OCL"}
+    shared = {*METHOD_READINGS, "OCL-as-read"}
+    assert {names.pop(row) for row in shared} == {table1.encoder_name(WHOLE_METHOD)} == {"OCL"}
+    assert names == {row: f"OCL-{row}" for row in OCL_READINGS if row != "OCL-as-read"}
 
 
 def test_readings_are_scored_on_the_validation_split_and_recorded_once(place: dict) -> None:
@@ -82,6 +115,14 @@ def test_readings_are_scored_on_the_validation_split_and_recorded_once(place: di
     assert path.stat().st_mtime_ns == written
     encoders = sorted(each.name for each in (place["results"] / "table1").glob("*.json"))
     assert encoders == ["toy-smoke-OCL-seed0.json"]
+
+
+def test_a_reading_of_pretraining_trains_an_encoder_of_its_own(place: dict) -> None:
+    record = readings.run_reading("temperature=0.5", **place)
+    assert record.values["recipe"]["method"] == "plain"
+    [encoder] = (place["results"] / "table1").glob("*.json")
+    assert encoder.name == "toy-smoke-OCL-temperature=0.5-seed0.json"
+    assert json.loads(encoder.read_text())["recipe"]["temperature"] == 0.5
 
 
 def test_only_readings_are_readings(tmp_path: Path) -> None:
