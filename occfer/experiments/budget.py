@@ -124,8 +124,10 @@ def kind_of(recipe: PretrainRecipe | FinetuneRecipe, row: str = "") -> str:
     """What a stage's pace depends on within one tier and data set, such as ``fgw resnet18``."""
     if isinstance(recipe, PretrainRecipe):
         return f"pretraining {recipe.network.backbone}"
+    usual = recipe.method == "plain" or recipe.regions == FinetuneRecipe.regions
+    cut = "" if usual else f", K = {recipe.regions}"
     fewer = ", a tenth" if row.endswith("-tenth") else ""
-    return f"{recipe.method} {recipe.network.backbone}{fewer}"
+    return f"{recipe.method} {recipe.network.backbone}{cut}{fewer}"
 
 
 def measure(recipe: PretrainRecipe | FinetuneRecipe, train: FaceSet, validation: FaceSet) -> Pace:

@@ -17,7 +17,7 @@ from occfer.engine.records import Record, environment
 from occfer.experiments import budget, jobs, plan, reproduce, table1
 from occfer.experiments.budget import Budget
 from occfer.experiments.plan import Pace
-from occfer.experiments.rows import TABLE1_ROWS
+from occfer.experiments.rows import TABLE1_ROWS, table1_row
 from occfer.recipes import NetworkRecipe
 
 # ImageNet's weights fit no network as narrow as this one, so the first row cannot be run.
@@ -346,6 +346,15 @@ def test_a_tenth_of_the_labels_has_a_pace_of_its_own(tiny, tmp_path: Path) -> No
         reproduce.known_paces(job(tmp_path, rows), splits, paces, lambda _: None)
     assert paces.keys() == {"pretraining resnet18", *kinds.values()}
     assert seen == [96, len(table1.every_tenth(splits.train)), 96]
+
+
+def test_fewer_regions_have_a_pace_of_their_own() -> None:
+    kinds = {row: budget.kind_of(table1_row(row)) for row in ("as-read", "regions=1", "OCL+Res18")}
+    assert kinds == {
+        "as-read": "fgw resnet18",
+        "regions=1": "fgw resnet18, K = 1",
+        "OCL+Res18": "plain resnet18",
+    }
 
 
 def test_measuring_has_no_more_time_than_all_the_rest(tiny, tmp_path: Path, monkeypatch) -> None:
