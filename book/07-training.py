@@ -34,7 +34,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-if importlib.util.find_spec("occfer") is None:
+spec = importlib.util.find_spec("occfer")
+if spec is None or spec.origin is None:  # no origin: a folder of that name, and nothing installed
     if not Path("occfer").exists():
         clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
         subprocess.run(clone, check=True)
@@ -257,6 +258,12 @@ table = table1.lines(RESULTS, "fer2013", TIER)
 caption = f"**Table 1, FER2013, {TIER} tier** (test accuracy in per cent)"
 display(Markdown(f"{caption}\n\n{table1.as_markdown(table, 'fer2013')}"))
 
+in_single = [
+    f"`{line.row}` seed {record.values['seed']}"
+    for line in table for record in line.records if record.values["recipe"]["precision"] == "32-true"
+]
+display(Markdown(f"*In `32-true` precision: {', '.join(in_single)}. All others in `bf16-mixed`.*"))
+
 # %%
 lines = {line.row: line for line in table}
 recorded = {row: line.records[0] for row, line in lines.items() if line.records}
@@ -470,10 +477,8 @@ display(Markdown("\n".join(table)))
 # to select, and the test split selects nothing.
 
 # %%
-from occfer.experiments.rows import READINGS
-
 ASKED = ("restrain_weight=0", "restrain_weight=2", "detach_regions=True", "head=separate")
-read = {row: table1.recorded(RESULTS, "synthfer", TIER, row, "readings") for row in READINGS}
+read = {row: table1.recorded(RESULTS, "synthfer", TIER, row, "readings") for row in ("as-read", *ASKED)}
 by_reading = {row: comparison.by_seed(records) for row, records in read.items()}
 caption = f"**Readings of LGDS against ours, SynthFER, {TIER} tier** (differences of validation accuracy in points)"
 table = comparison.as_markdown({row: (row, "as-read") for row in ASKED}, by_reading)
@@ -505,7 +510,7 @@ assert np.mean(list(accuracy["detach_regions=True"].values())) < np.mean(list(ac
 # ### At the paper's size
 #
 # For some minutes we had a GPU that trains the full ResNet18 at 112 pixels, as the paper does. All epochs of
-# this tier take about an hour there for one seed, so what stands behind the command
+# this tier take more than an hour there for one seed, so what stands behind the command
 #
 #     occfer reproduce table1 --data fer2013 --tier paper --minutes 5 \
 #         --rows OCL+Res18 Res18-scratch OCL+Res18+FGW+LGDS OCL+Res18+FGW
@@ -851,8 +856,9 @@ display(Markdown("\n".join(where_it_matters(*STEPS["the method, at equal cost"])
 # better because it was trained five times as long has not shown that regions help. That is why the
 # table has a plain ResNet18 that was given five times the epochs, and why the minutes stand beside
 # each row. The minutes are wall time on machines that had other work to do, unequally from run to run, and
-# `Res18-scratch-unleaked` ran in `32-true` precision, which took several times as long there as the
-# `bf16-mixed` of the other rows. So the epochs are the safer measure of cost.
+# some of them have no `bfloat16`: the runs in `32-true` precision, named below the table, took several times as
+# long as the others. So the epochs are the safer measure of cost. Between the two precisions lies some noise,
+# as between seeds, and a comparison of two rows may hold both.
 #
 # *Is it the same experiment?* The laptop tier trains a ResNet18 of a quarter of the width on faces of
 # 48 pixels, for 20 epochs after 30 of pre-training, where the paper pre-trains for 800. It can tell whether the ideas work in the small.

@@ -36,7 +36,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-if importlib.util.find_spec("occfer") is None or importlib.util.find_spec("ray") is None:
+specs = [importlib.util.find_spec(name) for name in ("occfer", "ray")]
+if any(spec is None or spec.origin is None for spec in specs):  # no origin: a folder, and nothing installed
     if not Path("occfer").exists():
         clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
         subprocess.run(clone, check=True)

@@ -36,7 +36,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-if importlib.util.find_spec("occfer") is None:
+spec = importlib.util.find_spec("occfer")
+if spec is None or spec.origin is None:  # no origin: a folder of that name, and nothing installed
     if not Path("occfer").exists():
         clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
         subprocess.run(clone, check=True)

@@ -1,7 +1,8 @@
 """Five overlapping regions of a face (§2.3, (2), §3.2).
 
 Four corners, each 75 % of the picture, and a centre of 85 %, every one resampled to the size the
-backbone expects. Where a hand covers the mouth, the two upper regions still see only face.
+backbone expects. Where a hand covers the mouth of an aligned face, the two upper regions still see
+mostly face.
 
 Bilinear resampling is linear and separable, so cutting *and* resizing a region is one product
 R_y X R_xᵀ with two small matrices, taken from the original pixels. A row of either holds two
