@@ -159,14 +159,18 @@ plt.show()
 # $N_z = 0.54$ eye distances on the rendered people of this book. When a head turns by the *yaw*
 # $\psi$, points in that plane move together, but the tip of the nose moves ahead by
 # $N_z \sin\psi$, while the distance between the eyes shrinks to $e = \cos\psi$. The ratio of the
-# two no longer depends on the size of the picture:
+# two no longer depends on the size of the picture. The nose is measured from the middle line, which
+# runs from between the eyes to the centre of the mouth, so that a tilted head changes nothing. But the
+# mouth, too, stands out a little, by $M_z$, and draws the middle line along. At the height of the nose,
+# $N_y / M_y$ of the way down from the eyes to the mouth, the line has moved by that part of
+# $M_z \sin\psi$, and the nose is ahead of it by so much less:
 #
 # $$
-# \frac{\text{nose beside the middle line}}{\text{eye distance}} = N_z \tan\psi .
+# \frac{\text{nose beside the middle line}}{\text{eye distance}} =
+# \left( N_z - \frac{N_y}{M_y} M_z \right) \tan\psi .
 # $$
 #
-# The middle line runs from between the eyes to the centre of the mouth, so that a tilted head
-# changes nothing. In code, with all points seen from between the eyes:
+# In code, with all points seen from between the eyes:
 
 # %%
 NOSE_Y, NOSE_Z, MOUTH_Y, MOUTH_Z = 0.61, 0.54, 1.12, 0.08  # in eye distances
@@ -200,7 +204,7 @@ display(Markdown(
 ))
 
 # %% [markdown]
-# Five numbers of a mean face know nothing of the person's own nose, and yet this is enough to
+# Four numbers of a mean face know nothing of the person's own nose, and yet this is enough to
 # place a mask. The library's `fit_head` does the same for *pitch*, the nodding. There the nose's
 # height between eyes and mouth is the clue, and a worse one, because noses differ in length as
 # much as heads nod; the library halves what it reads, and more. Size, tilt and place then
@@ -220,7 +224,7 @@ assert torch.allclose(theirs, ours, atol=1e-2)
 #
 # Everything we want to draw has an outline, and an outline is a polygon with enough corners. Which
 # pixels lie inside? Walk along a row of pixels from the left and count: every edge that crosses the
-# row from below adds one, every edge from above takes one away. Where the count is not zero, you are
+# row from above, on its way down, adds one, every edge on its way up takes one away. Where the count is not zero, you are
 # inside. That count is the *winding number*.
 #
 # Edges rarely cross in the middle between two pixels, and a pixel that is only half inside should
@@ -314,9 +318,10 @@ plt.show()
 #
 # ## The zoo
 #
-# Eleven things are in it. Hand, phone and microphone are not flat but made of cones with
-# round ends, and are lit by the directions in which *they* face; the hand takes its colour from the
-# face it covers. Colour, size and cut are drawn for each face.
+# Eleven things are in it. Most are flat shapes that lie on the head, and the phone is a flat box with round
+# corners. Hands, the one that holds the phone among them, the microphone and the arch of the headset are made of
+# cones with round ends, and are lit by the directions in which *they* face; a hand takes its colour from
+# the face it covers. Colour, size and cut are drawn for each face.
 
 # %% mystnb={"image": {"alt": "Eleven columns of three faces each, wearing or holding: surgical mask, N95, cloth mask, scarf, glasses, sunglasses, cap, hand, phone, microphone and headset. In the third row the masks of covered pixels in white."}}
 pair = frontal[[0, len(frontal) // 2]]
@@ -396,13 +401,20 @@ for name, variant in again.variants.items():
 
 # %% [markdown]
 # For a whole data set, the command `occfer occlude synthfer` writes the recipe and
-# `occfer occlude synthfer --check` verifies it.
+# `occfer occlude synthfer --check` verifies it. Things that are worn are fitted by landmarks. For faces that
+# have none, such as those of FER2013, the command writes the recipe of the blocks alone and says so;
+# `add_landmarks` of `occfer/data/landmarks.py` finds points, and a set that is saved with them gets all.
+#
+# The blocks of a recipe are not those of chapter 9's Figure 3, though both begin with the seed 2022. There
+# places and noise are drawn in another way, and the records of Figure 3 hold the hashes of what came of it.
+# So there are two sets of covered faces: `restore` gives back a recipe's, and `figure3.cover` in
+# `occfer/experiments` the figure's. The surgical masks are the same in both.
 #
 # None of this is a real occlusion. A drawn mask has no breath behind it, a drawn hand does not
 # press on the cheek, and people who cover their mouth may do so *because* of what they feel. For
 # FER+ there is a list of 605 faces that were covered when they were photographed
-# {cite:p}`wang2020ran`; `load_faces("ferplus", "occlusion")` reads it, and the recipe names it
-# `real`. Chapter 9 reports the two kinds side by side and never as one number.
+# {cite:p}`wang2020ran`. Three of them show contempt, which is none of our seven expressions;
+# `load_faces("ferplus", "occlusion")` reads the other 602, and the recipe names those `real`. Chapter 9 reports the two kinds side by side and never as one number.
 
 # %% [markdown]
 # ## Exercises
@@ -431,8 +443,9 @@ for name, variant in again.variants.items():
 # ````{solution} cover-nose
 # :class: dropdown
 #
-# The landmarks show $0.9\, N_z \tan 30°$, so the estimate is $\arctan(0.9 \tan 30°) \approx 27.5°$. A head that
-# looks straight at us is read correctly whatever its nose.
+# With $k = N_y / M_y$ the landmarks show $(0.9\, N_z - k M_z) \tan 30°$, which the formula divides by $N_z - k M_z$. The
+# estimate is $\arctan\left(\frac{0.9\, N_z - k M_z}{N_z - k M_z} \tan 30°\right) \approx 27.2°$, so the yaw is nearly three
+# degrees too small. A head that looks straight at us is read correctly whatever its nose.
 # ````
 
 # %% [markdown]

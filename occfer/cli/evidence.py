@@ -121,10 +121,12 @@ class Occlude:
     """Where the data set lies; OCCFER_DATA where left out."""
     split: Split = "test"
     manifest: Path = Path("occluded.json")
-    variants: tuple[str, ...] = testsets.SYNTHETIC
-    """block-0 to block-30 (per cent of the face), or names of items; all where left out."""
+    variants: tuple[str, ...] | None = None
+    """block-0 to block-30 (per cent of the face), or names of items. Where left out, all; of faces
+    without landmarks, to which no item can be fitted, the blocks."""
     real: bool = False
-    """With ferplus: also name the 605 faces that were occluded when they were photographed."""
+    """With ferplus: also name the faces that were occluded when they were photographed, 602 of the
+    605 on RAN's list; three show contempt, which is none of the seven expressions."""
     seed: int = testsets.SEED
     check: bool = False
     """Make every variant that the manifest names once more, and compare."""
@@ -140,6 +142,12 @@ class Occlude:
             return
         writable(self.manifest)
         real = self._real() if self.real else None
+        if self.variants is None and testsets.fitting(faces) == testsets.BLOCKS:
+            print(
+                f"blocks only: {faces!r} lacks landmarks, by which items are fitted; find them "
+                f"with occfer.data.landmarks.add_landmarks, save that set, and name its folder "
+                f"here."
+            )
         manifest = testsets.make_manifest(faces, self.variants, self.seed, real)
         for name, variant in manifest.variants.items():
             print(f"{name}\t{variant.kind}\t{variant.share:.4f}\t{variant.images_sha256}")

@@ -1,10 +1,13 @@
 """Figure 3 (§3.5): how accuracy falls as more and more of the face is covered.
 
-Every method is scored on the same covered pixels of the test split. The paper's text tells only
-the largest falls (:data:`occfer.experiments.paper.FIGURE3_DROP`); its curves are not known.
+Every method is scored on the same covered pixels of the test split. For blocks that holds on any
+machine. A mask is placed by five landmarks, and where MTCNN has to find them, another machine may
+find them a little beside; whether two records met the same faces their hashes say
+(:func:`shared_conditions`), and :func:`under` compares no others. The paper's text tells only the
+largest falls (:data:`occfer.experiments.paper.FIGURE3_DROP`); its curves are not known.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +37,7 @@ METHODS = (*DESCRIPTORS, *TABLE1_ROWS)
 RATIOS = (0, 5, 10, 15, 20, 25, 30)
 """Covered share of the face, in per cent."""
 COVER_SEED = 2022
-"""The same for every method and every training seed: all see the same covered pixels."""
+"""The same for every method and every training seed: all see the same blocks."""
 MASK = "surgical_mask"
 """The condition beside the blocks: §3.5 fixes the picture of a mask by the facial key points."""
 
@@ -42,7 +45,9 @@ MASK = "surgical_mask"
 def cover(faces: FaceSet, ratio: float, seed: int = COVER_SEED, fill: Fill = "noise") -> FaceSet:
     """The same faces with one random block over ``ratio`` of each; labels and ids stay.
 
-    As with :func:`occfer.occlusion.testsets.occluded`, ``extras["covered"]`` is the exact mask.
+    As with :func:`occfer.occlusion.testsets.occluded`, ``extras["covered"]`` is the exact mask. The
+    blocks are others than there, although both begin with seed 2022: places and noise are drawn
+    another way. This function gives the figure's faces again, ``testsets.restore`` a manifest's.
     """
     generator = torch.Generator().manual_seed(seed)
     images, covered = block(as_float(faces.images), ratio, fill, generator)
@@ -56,7 +61,11 @@ def covered_sets(faces: FaceSet, seed: int = COVER_SEED) -> dict[str, FaceSet]:
 
 
 def masked(faces: FaceSet, only: Only = None) -> FaceSet:
-    """The same faces, or ``only`` some, in surgical masks; MTCNN finds points that a set lacks."""
+    """The same faces, or ``only`` some, in surgical masks.
+
+    Where a set lacks landmarks, MTCNN looks for them, and a face on which it finds none wears its
+    mask at the mean of the others' (:func:`occfer.data.landmarks.add_landmarks`).
+    """
     located = faces if faces.landmarks is not None else add_landmarks(faces)
     return occluded(located, MASK, only=only)
 
@@ -143,6 +152,43 @@ class Curve:
         """95 % interval of the mean area over seeds, by drawing test faces."""
         shares = [recognised_share(_sets(each), RATIOS) for each in self.records]
         return interval_of_mean(100 * np.mean(shares, axis=0))
+
+
+def shared_conditions(*records: Record) -> tuple[str, ...]:
+    """The conditions under which all these records met the same faces, by their hashes.
+
+    A hash is of pixels, labels, ids and landmarks. Where it differs, pixels may or may not.
+    """
+    first = records[0]
+    return tuple(
+        condition
+        for condition in _sets(first)
+        if all(
+            condition in _sets(each) and _met(each, condition) == _met(first, condition)
+            for each in records
+        )
+    )
+
+
+def under(curves: Iterable[Curve], condition: str) -> dict[str, dict[int, Predictions]]:
+    """What every seed of each method said under one condition, by row, to be compared.
+
+    Raises:
+        ValueError: two records met different faces there, by their hashes.
+    """
+    curves = list(curves)
+    scored = [each for curve in curves for each in curve.records if condition in _sets(each)]
+    for each in scored[1:]:
+        if condition not in shared_conditions(scored[0], each):
+            raise ValueError(
+                f"{scored[0].name} and {each.name} must have met the same faces to be compared, "
+                f"but under {condition} their hashes differ; score both on one machine."
+            )
+    return {curve.row: curve.under(condition) for curve in curves}
+
+
+def _met(record: Record, condition: str) -> str:
+    return record.values["data"][methods.role(condition)]["sha256"]
 
 
 def _sets(record: Record) -> Conditions:

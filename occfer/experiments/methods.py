@@ -85,7 +85,7 @@ def run(
         {
             "train": splits.training(row).describe(),
             "validation": splits.validation.describe(),
-            **{_role(condition): faces.describe() for condition, faces in conditions.items()},
+            **{role(condition): faces.describe() for condition, faces in conditions.items()},
         },
         trained.history,
         trained.seconds,
@@ -99,5 +99,6 @@ def run(
     return record
 
 
-def _role(condition: str) -> str:
+def role(condition: str) -> str:
+    """What a record calls the test faces under a condition."""
     return f"test, {condition} %" if condition.isdigit() else f"test, {condition}"

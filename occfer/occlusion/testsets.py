@@ -129,8 +129,7 @@ def occluded(
     Raises:
         ValueError: no such variant, or landmarks are missing for an item.
     """
-    if variant not in SYNTHETIC:
-        raise ValueError(f"variant must be one of {', '.join(SYNTHETIC)}; got {variant!r}.")
+    _check_variant(variant, faces, faces.landmarks is not None)
     if variant in ITEMS:
         faces, images, masks = _with_item(faces, variant, seed, only)
     else:
@@ -141,18 +140,36 @@ def occluded(
     return replace(faces, images=images, split=split, extras=extras)
 
 
+def fitting(faces: FaceSet) -> tuple[str, ...]:
+    """The variants that these faces can be covered with: blocks alone where landmarks lack."""
+    return SYNTHETIC if _located(faces) else BLOCKS
+
+
 def make_manifest(
     faces: FaceSet,
-    variants: Sequence[str] = SYNTHETIC,
+    variants: Sequence[str] | None = None,
     seed: int = SEED,
     real: FaceSet | None = None,
 ) -> Manifest:
     """Cover the faces in every way asked for, and keep only the hashes.
 
-    ``real``: really occluded faces, to stand beside the synthetic ones under the name ``real``.
+    Args:
+        faces: uncovered.
+        variants: names of ``SYNTHETIC``; :func:`fitting` ones where left out.
+        seed: with a variant's name it decides about every pixel.
+        real: really occluded faces, to stand beside the synthetic ones under the name ``real``.
+
+    Raises:
+        ValueError: no face, no variant, an unknown one, or an item for faces without landmarks;
+            before any face is covered.
     """
+    if not len(faces):
+        raise ValueError(f"a manifest needs at least one face, but {faces!r} holds none.")
+    variants = fitting(faces) if variants is None else variants
     if not variants and real is None:
         raise ValueError(f"a manifest needs at least one of {', '.join(SYNTHETIC)}; got none.")
+    for name in variants:
+        _check_variant(name, faces, _located(faces))
     found = {name: _measure(occluded(faces, name, seed), _kind(name)) for name in variants}
     if real is not None:
         found[REAL] = Variant(REAL, -1.0, real.sha256, "")
@@ -221,24 +238,19 @@ def _with_blocks(
 
 
 def _with_item(faces: FaceSet, item: str, seed: int, only: Only) -> tuple[FaceSet, Tensor, Tensor]:
-    if faces.landmarks is None:
-        raise ValueError(
-            f"{item} is fitted by five landmarks, but {faces!r} has none; detect them, or ask only "
-            f"for blocks ({', '.join(BLOCKS)})."
-        )
     generator = generator_for(seed, zlib.crc32(item.encode()))
     variation = draw_variation(len(faces), generator).to(faces.device)
     if only is not None:
         faces, variation = faces[only], variation[only]
-    images, masks = torch.empty_like(faces.images), []
+    images = torch.empty_like(faces.images)
+    masks = torch.empty((len(faces), *faces.size), dtype=torch.bool, device=faces.device)
     for start in range(0, len(faces), BATCH):
         rows = slice(start, start + BATCH)
         # A memory-mapped set is read piece by piece.
         pixels = faces.images[rows].double() / 255
-        worn, mask = wear(pixels, faces.landmarks[rows], item, variation=variation[rows])
+        worn, masks[rows] = wear(pixels, faces.landmarks[rows], item, variation=variation[rows])
         images[rows] = (worn * 255).round().byte()
-        masks.append(mask)
-    return faces, images, torch.cat(masks)
+    return faces, images, masks
 
 
 def hashed_noise(
@@ -260,6 +272,23 @@ def _mixed(number: Int64[Tensor, "*any"]) -> Int64[Tensor, "*any"]:
         # At most 32 times 27 bits: nothing overflows.
         number = ((number ^ (number >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
     return number ^ (number >> 16)
+
+
+def _located(faces: FaceSet) -> bool:
+    """Whether all five landmarks of every face are there."""
+    return faces.landmarks is not None and bool(faces.landmarks.isfinite().all())
+
+
+def _check_variant(variant: str, faces: FaceSet, located: bool) -> None:
+    if variant not in SYNTHETIC:
+        raise ValueError(f"variant must be one of {', '.join(SYNTHETIC)}; got {variant!r}.")
+    if variant in ITEMS and not located:
+        lacks = "has none" if faces.landmarks is None else "lacks some"
+        raise ValueError(
+            f"{variant} is fitted by five landmarks, but {faces!r} {lacks}; find them with "
+            f"occfer.data.landmarks.add_landmarks and save that set, or ask only for blocks "
+            f"({', '.join(BLOCKS)})."
+        )
 
 
 def _kind(variant: str) -> str:

@@ -12,8 +12,11 @@ from occfer import recipes
 from occfer.engine.conditions import Conditions
 from occfer.engine.evaluate import Predictions
 from occfer.engine.records import Record
-from occfer.experiments import figure3, table1
+from occfer.experiments import figure3, methods, table1
+from occfer.occlusion.testsets import occluded
 from occfer.recipes import NetworkRecipe
+
+RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
 
 
 def differing(one, other) -> torch.Tensor:
@@ -44,6 +47,13 @@ def test_pixels_are_the_same_every_time_and_differ_by_seed(synthfer_test) -> Non
     faces = synthfer_test[:4]
     assert figure3.cover(faces, 0.2).sha256 == figure3.cover(faces, 0.2).sha256
     assert figure3.cover(faces, 0.2).sha256 != figure3.cover(faces, 0.2, seed=1).sha256
+
+
+def test_the_manifest_s_blocks_are_others_and_its_masks_the_same(synthfer_test) -> None:
+    faces = synthfer_test[:4]
+    ours, theirs = figure3.cover(faces, 0.3), occluded(faces, "block-30")
+    assert not torch.equal(ours.extras["covered"], theirs.extras["covered"])
+    assert figure3.masked(faces).sha256 == occluded(faces, figure3.MASK).sha256
 
 
 @pytest.fixture
@@ -132,6 +142,35 @@ def test_seeds_that_were_not_scored_under_a_condition_are_left_out() -> None:
     assert list(curve.under(figure3.MASK)) == [7]
     assert curve.masked == [75.0]
     assert curve.under("0") == {}
+
+
+def met(seed: int, **hashes: str) -> Record:
+    """A record of four faces under conditions with these hashes."""
+    said = Predictions(tuple("abcd"), np.zeros(4, np.int64), np.full((4, 7), 1 / 7, np.float32))
+    data = {methods.role(condition): {"sha256": each} for condition, each in hashes.items()}
+    values = {"name": f"seed{seed}", "seed": seed, "data": data}
+    return Record(values, Conditions(dict.fromkeys(hashes, said)))
+
+
+def test_records_that_met_other_faces_are_not_compared() -> None:
+    here, there = met(0, **{"0": "a", "30": "b", "mask": "c"}), met(1, **{"0": "a", "mask": "d"})
+    assert figure3.shared_conditions(here, here) == ("0", "30", "mask")
+    assert figure3.shared_conditions(here, there) == ("0",)
+    curves = [figure3.Curve("one", (here,)), figure3.Curve("other", (there,))]
+    found = figure3.under(curves, "30")
+    assert {row: list(said) for row, said in found.items()} == {"one": [0], "other": []}
+    assert list(figure3.under(curves, "0")["other"]) == [1]
+    with pytest.raises(ValueError, match=r"seed0 and seed1 must have met the same faces .* mask"):
+        figure3.under(curves, "mask")
+
+
+@pytest.mark.parametrize(
+    ("data", "tier"), [("synthfer", "laptop"), ("fer2013", "laptop"), ("fer2013", "paper")]
+)
+def test_within_a_data_set_and_tier_all_records_of_the_book_met_the_same_faces(data, tier) -> None:
+    curves = figure3.curves(RESULTS, data, tier)
+    for condition in (*map(str, figure3.RATIOS), figure3.MASK):
+        assert any(figure3.under(curves, condition).values())
 
 
 def test_a_block_that_costs_so_many_points_is_read_off_the_mean_curve() -> None:

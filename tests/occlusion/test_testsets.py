@@ -63,6 +63,16 @@ def test_a_few_faces_are_covered_as_among_all(few, variant) -> None:
     assert torch.equal(alone.extras["covered"], among.extras["covered"])
 
 
+@pytest.mark.parametrize("variant", ["block-20", "cap"])
+def test_of_no_faces_none_are_covered(few, variant) -> None:
+    nobody = torch.zeros(0, dtype=torch.int64)
+    for made in (occluded(few[:0], variant), occluded(few, variant, only=nobody)):
+        assert made.images.shape == (0, *few.images.shape[1:])
+        assert made.extras["covered"].shape == (0, 48, 48)
+    with pytest.raises(ValueError, match="needs at least one face"):
+        make_manifest(few[:0], (variant,))
+
+
 def test_another_seed_is_another_set(few) -> None:
     for variant in FEW[1:]:
         assert not torch.equal(occluded(few, variant, 1).images, occluded(few, variant, 2).images)
@@ -95,8 +105,29 @@ def test_another_hash_other_faces_and_other_names_are_refused(few, manifest) -> 
 def test_items_need_landmarks_and_blocks_do_not(few) -> None:
     bare = replace(few, landmarks=None)
     assert occluded(bare, "block-10").extras["covered"].any()
-    with pytest.raises(ValueError, match=r"fitted by five landmarks, but .* has none; detect them"):
+    with pytest.raises(ValueError, match=r"fitted by five landmarks, but .* has none; find them"):
         occluded(bare, "scarf")
+
+
+def test_an_item_without_landmarks_is_refused_before_anything_is_covered(few, monkeypatch) -> None:
+    def never(*_) -> None:
+        raise AssertionError("a face was covered")
+
+    monkeypatch.setattr(testsets, "_with_blocks", never)
+    monkeypatch.setattr(testsets, "_with_item", never)
+    gaps = few.landmarks.clone()
+    gaps[3, 1, 0] = torch.nan
+    for landmarks, lack in ((None, "has none"), (gaps, "lacks some")):
+        with pytest.raises(ValueError, match=rf"cap is fitted by five landmarks, but .* {lack}"):
+            make_manifest(replace(few, landmarks=landmarks), ("block-5", "cap"))
+    with pytest.raises(ValueError, match=r"variant must be one of block-0, .*; got 'beard'"):
+        make_manifest(few, ("block-5", "beard"))
+
+
+def test_where_nothing_is_asked_for_faces_without_landmarks_get_blocks(few) -> None:
+    made = make_manifest(replace(few[:1], landmarks=None))
+    assert tuple(made.variants) == BLOCKS
+    assert tuple(make_manifest(few[:1]).variants) == SYNTHETIC
 
 
 def test_real_occluders_stand_beside_the_synthetic_ones_by_name(few, synthfer_test) -> None:
@@ -148,3 +179,19 @@ def test_the_command_writes_and_checks(few, tmp_path, monkeypatch, capsys) -> No
         main(["occlude", str(folder), "--variants", "beard"])
     with pytest.raises(SystemExit, match="occfer: only ferplus has a list of really occluded"):
         main(["occlude", str(folder), "--real"])
+
+
+def test_the_plain_command_covers_faces_without_landmarks_with_blocks(
+    few, tmp_path, monkeypatch, capsys
+) -> None:
+    folder = replace(few, landmarks=None).save(tmp_path / "faces" / "test").parent
+    monkeypatch.chdir(tmp_path)
+    main(["occlude", str(folder)])
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("blocks only: FaceSet(")
+    assert "occfer.data.landmarks.add_landmarks" in first
+    assert [line.partition("\t")[0] for line in lines] == [*BLOCKS, "manifest: occluded.json"]
+    main(["occlude", str(folder), "--check"])
+    assert capsys.readouterr().out.count("the same pixels") == len(BLOCKS)
+    with pytest.raises(SystemExit, match="occfer: cap is fitted by five landmarks"):
+        main(["occlude", str(folder), "--variants", "block-5", "cap"])
