@@ -289,7 +289,8 @@ def compare(
     measure_name: str,
 ) -> Difference | None:
     """By how much two methods differ in one measure, face by face; None where they share no seed
-    that has it."""
+    that has it, or where it has a meaning for no face, as the ratio on an occluder that is not
+    there."""
     ours, theirs = (
         {
             record.values["seed"]: values[measure_name]

@@ -288,6 +288,21 @@ def test_a_face_without_a_value_counts_for_neither() -> None:
     assert found.interval_faces == (-1.0, 1.0)
 
 
+def test_every_seed_is_of_the_same_faces() -> None:
+    """With one seed the second face has no value, so that with the other its 9 does not count."""
+    nothing = {0: np.zeros(3), 1: np.zeros(3)}
+    found = difference({0: np.array([1.0, np.nan, 3]), 1: np.array([1.0, 9, 3])}, nothing)
+    assert found.by_seed == {0: 2, 1: 2}
+    assert (found.first, found.mean) == (2, 2)
+    assert found.interval_faces == (1, 3)
+
+
+def test_a_measure_without_meaning_gives_no_difference() -> None:
+    unknown = {0: np.full(3, np.nan)}
+    assert difference(unknown, {0: np.ones(3)}) is None
+    assert difference({0: np.ones(3)}, unknown) is None
+
+
 def test_seeds_that_contradict_each_other_on_every_face_tell_nothing_apart() -> None:
     """−1 and 1 with one seed, 1 and −1 with the other: whatever faces are drawn, the mean is 0."""
     even = np.full(2, 2.0)
