@@ -278,7 +278,7 @@ def with_what(first, second):
     """How the runs were made that two rows are compared by."""
     shared = ours[first].keys() & ours[second].keys()
     sides = [made_with([record for record in runs[row] if record.values["seed"] in shared]) for row in (first, second)]
-    return f"*(Both {sides[0]}.)*" if sides[0] == sides[1] else f"*(The first {sides[0]}; the second {sides[1]}.)*"
+    return f"*(Each {sides[0]}.)*" if sides[0] == sides[1] else f"*(The first {sides[0]}; the second {sides[1]}.)*"
 
 
 sentences = []
