@@ -72,14 +72,29 @@ TIER = "laptop"
 # In the column "by whom", *the paper, quoting* means that the paper took the number from another paper:
 # another network, other pre-training, other code, perhaps another choice of the epoch. *The paper* means its
 # own method, and SimCLR, of which it does not say who ran it: SimCLR's authors report no faces, so we suppose
-# that the paper did. Only the column of ours was measured here, and only rows of that column
-# share their data, their code and their rules.
+# that the paper did. Only the column of ours was measured here, and only rows of that column share their data
+# and their rules. They do not share everything: the runs were made at different times, each with the state of this
+# library of its day, and in one of two number formats. Each record keeps both, and below the tables and beside
+# each comparison of this chapter you find them.
+#
+# Where a row of ours has several seeds, its mean stands with "±" and the standard deviation over seeds; where it
+# has one, its accuracy stands with the 95 % interval of Wilson in brackets, which asks for other faces.
 
 # %%
+def made_with(records):
+    """In which precision some runs were made, and by how many states of the library."""
+    precisions = sorted({record.values["recipe"]["precision"] for record in records})
+    states = len({record.values["environment"]["commit"] for record in records})
+    return f"in {' and '.join(f'`{each}`' for each in precisions)}, by {states} state{'s' * (states > 1)} of the library"
+
+
 for data in ("fer2013", "rafdb"):
     table = table2.rows(RESULTS, data, TIER)
+    ours = [row.ours for row in table if row.ours is not None and row.ours.records]
+    how = "; ".join(f"{line.row} {made_with(line.records)}" for line in ours)
     display(Markdown(f"**Table 2, {data}** (accuracy in per cent)\n\n"
-                     f"{table2.as_markdown(table, data, TIER)}"))
+                     f"{table2.as_markdown(table, data, TIER)}\n\n"
+                     f"*Ours were trained: {how or 'none'}.*"))
 
 # %% [markdown]
 # Our networks of this tier are small and see small faces, so their numbers stand far below and must not be
@@ -123,11 +138,11 @@ for data in FACES:
 # wrong, but the *maximum* of many looks is no estimate any more: chance is what it selects. Take networks
 # that are all equally good, look at $n$ of them, and report the best. With errors that are independent
 # from look to look, this is what it gains. The epochs of one run make many errors in common, so there the
-# gain is smaller; runs with different seeds come closer to the curve. Two seeds of one row of ours still err
-# alike, with a correlation of about 0.6 on FER2013, which leaves some six tenths of the gain; an exercise
-# below finds both numbers.
+# gain is smaller; runs with different seeds come closer to the curve, but two seeds of one row still err alike.
+# If the errors of any two runs have the correlation $\rho$, what they share lifts or lowers all of them at once and
+# gains nothing, and $\sqrt{1-\rho}$ of the gain is left. For $p$ we take the paper's own best number on FER2013.
 
-# %% mystnb={"image": {"alt": "Line plot of the points that are gained by reporting the best of n equally good networks on a test split, rising steeply from zero at one look and flattening towards two hundred looks."}}
+# %% mystnb={"image": {"alt": "Line plot, with a logarithmic axis of looks, of the points that are gained by reporting the best of n equally good networks on a test split: from zero at one look the line rises, on this axis nearly straight, up to two hundred looks."}}
 right = paper.TABLE2["the paper"]["fer2013"] / 100
 looks = np.array([1, 2, 3, 5, 10, 20, 50, 100, 200])
 chance = np.random.default_rng(0)
@@ -136,7 +151,7 @@ gain = [100 * (scores[:, :n].max(axis=1).mean() - right) for n in looks]
 figure, axis = plt.subplots(figsize=(6, 3))
 axis.plot(looks, gain, color=BLUE, marker="o")
 axis.set(xscale="log", xlabel="networks looked at", ylabel="points gained by nothing")
-axis.set_title("Best of n equally good networks, test split of FER2013")
+axis.set_title(f"Best of n equally good networks, p = {right:.2%} (the paper's), test split of FER2013")
 plt.show()
 
 # %%
@@ -148,9 +163,20 @@ display(Markdown(
 ))
 assert gain[0] < 0.05 and sorted(gain) == gain
 
+alike = np.concatenate([
+    np.corrcoef([record.predictions.correct for record in line.records])[np.triu_indices(len(line.records), 1)]
+    for line in table1.lines(RESULTS, "fer2013", TIER)
+    if len(line.records) > 1
+])
+display(Markdown(
+    f"Two seeds of one row of ours err alike on FER2013: over {len(alike)} pairs the correlation is {alike.mean():.2f} "
+    f"in the mean ({alike.min():.2f} to {alike.max():.2f}), which leaves {np.sqrt(1 - alike.mean()):.0%} of the gain. "
+    f"An exercise below draws that curve."
+))
+
 # %% [markdown]
 # That was a calculation. Our records let us *see* it. Take all networks of Table 1 that are recorded on
-# FER2013, split the test faces into two random halves, and let the first half choose the best network. Its
+# FER2013 at the laptop tier, split the test faces into two random halves, and let the first half choose the best network. Its
 # accuracy on that half is what would be reported. Its accuracy on the other half is what it is worth. (Half
 # of the faces are a coarser measure than all of them, and choose with $\sqrt 2$ times as much chance.)
 
@@ -170,16 +196,17 @@ def chosen_by_half(correct, chance):
 chance = np.random.default_rng(0)
 seen, worth = 100 * np.array([chosen_by_half(correct, chance) for _ in range(500)]).T
 display(Markdown(
-    f"Of {len(records)} recorded networks, the one that half of PrivateTest chooses scores "
+    f"Of {len(records)} networks that are recorded at the {TIER} tier, the one that half of PrivateTest chooses scores "
     f"{seen.mean():.2f} on the half that chose it and {worth.mean():.2f} on the other (mean of 500 halves): "
     f"{(seen - worth).mean():+.2f} points come from the choosing."
 ))
 assert (seen - worth).mean() > 0
 
 # %% [markdown]
-# In this library the validation split chooses the epoch, the test split is scored once, and every seed
-# that was run is in the mean. What the habit of reporting the best run would have added stands in the
-# next table, for every row with more than one recorded seed.
+# In this library the validation split chooses the epoch, the test split is scored once, and every seed that was
+# finished is in the mean. Seeds that were cut short before their time are in none, and are kept in a folder of their
+# own. What the habit of reporting the best run would have added stands in the next table, for every row with
+# more than one recorded seed.
 
 # %%
 rows = ["| data | row | seeds | mean ± sd | best − mean |", "|---|---|---|---|---|"]
@@ -191,6 +218,14 @@ for data in ("fer2013", "synthfer"):
             rows.append(f"| {data} | {line.row} | {len(found.accuracies)} "
                         f"| {found.mean:.2f} ± {found.deviation:.2f} | {best - found.mean:+.2f} |")
 display(Markdown("\n".join(rows)))
+cut = [Record.load(path).values for path in sorted((RESULTS / "cut-short").glob("*.json"))]
+cut = [values for values in cut if values["metrics"]]  # those that were scored; the others are encoders
+told = [
+    f"{values['row']}, seed {values['seed']} ({values['budget']['epochs_run']} of {values['budget']['epochs_planned']} epochs)"
+    for values in cut
+]
+tiers = " and ".join(sorted({values["tier"] for values in cut}))
+display(Markdown(f"Cut short, and in no mean, {tiers} tier: {'; '.join(told)}." if told else "No run was cut short."))
 
 # %% [markdown]
 # ## Two kinds of chance
@@ -206,10 +241,18 @@ display(Markdown("\n".join(rows)))
 #
 # is McNemar's test over all seeds {cite:p}`durkalski2003clustered`. With one seed, $v_i$ is 1, 0 or −1 and $z^2$ is
 # McNemar's own.
+#
+# Each question holds the other fixed. The scatter over seeds is asked on these faces, and the faces are asked of these
+# networks. Each is asked at five per cent, and a difference that passes both has not thereby passed one test at five
+# per cent, for in truth both chances add up. With two or three seeds the scatter itself is hardly known: the
+# sentences below then say "of so few seeds". And whoever asks twenty such questions should expect one answer by luck.
+# One more thing is taken for granted wherever faces are counted or drawn: that they are independent. Of FER2013
+# we cannot tell how many people it shows. SynthFER's test faces are ten of each of a hundred people, and faces of one
+# person are easy or hard together, so that its intervals over faces are rather too narrow.
 
 # %%
-ours = {line.row: comparison.by_seed(line.records)
-        for line in table1.lines(RESULTS, "fer2013", TIER)}
+runs = {line.row: line.records for line in table1.lines(RESULTS, "fer2013", TIER)}
+ours = {row: comparison.by_seed(each) for row, each in runs.items()}
 first, second = ours["OCL+Res18+FGW+LGDS"], ours["OCL+Res18"]
 shared = sorted(first.keys() & second.keys())
 votes = sum(first[s].correct.astype(int) - second[s].correct.astype(int) for s in shared)
@@ -230,10 +273,19 @@ pairs = [
     ("OCL+Res18", "Res18-scratch"),
     ("OCL+Res18+FGW+LGDS", "OCL+Res18"),
 ]
+
+
+def with_what(first, second):
+    """How the runs were made that two rows are compared by."""
+    shared = ours[first].keys() & ours[second].keys()
+    sides = [made_with([record for record in runs[row] if record.values["seed"] in shared]) for row in (first, second)]
+    return f"*(Each {sides[0]}.)*" if sides[0] == sides[1] else f"*(The first {sides[0]}; the second {sides[1]}.)*"
+
+
 sentences = []
 for better, worse in pairs:
     found = comparison.compare(ours[better], ours[worse])
-    sentences.append(f"- {found.sentence(better, worse)}" if found
+    sentences.append(f"- {found.sentence(better, worse)} {with_what(better, worse)}" if found
                      else f"- {better} and {worse} share no recorded seed: not run.")
 display(Markdown("\n".join(sentences)))
 
@@ -269,8 +321,9 @@ if measured:
     )
 leak = comparison.compare(ours["Res18-scratch"], ours["Res18-scratch-unleaked"])
 said += "\n\n" + (
-    leak.sentence("Res18-scratch", "Res18-scratch-unleaked") + " Chapter 7 asks the leaked faces alone. There you "
-    "also find that the two rows were trained in different precision, so that leaks are not all that differs."
+    leak.sentence("Res18-scratch", "Res18-scratch-unleaked")
+    + f" {with_what('Res18-scratch', 'Res18-scratch-unleaked')} Where the two differ in that, leaks are not all that "
+    "differs. Chapter 7 asks the leaked faces alone."
     if leak else
     "What those faces are worth to a network that is trained on them with their labels, the row "
     "`Res18-scratch-unleaked`, was not run."
@@ -320,11 +373,21 @@ for data in ("fer2013", "rafdb", "ferplus-occluded"):
 # ```{solution} ex-best-of-five
 # :class: dropdown
 # `max(comparison.summarise(comparison.by_seed(line.records)).accuracies.values())` for the `line` of either row
-# among `table1.lines(RESULTS, "synthfer", TIER)`. They do not agree: the best seeds are 6.0 points apart,
-# while `compare` finds +2.73 points with an interval over seeds from −5.3 to +10.8. The best of a
+# among `table1.lines(RESULTS, "synthfer", TIER)`. What both find stands below. The best of a
 # row that scatters more is lifted more, so the hurried function favours unstable methods.
 # ```
-#
+
+# %%
+line = {line.row: comparison.by_seed(line.records) for line in table1.lines(RESULTS, "synthfer", TIER)}
+ends = [max(comparison.summarise(line[row]).accuracies.values()) for row in ("OCL+Res18", "Res18-scratch")]
+found = comparison.compare(line["OCL+Res18"], line["Res18-scratch"])
+over = "no spread" if found.interval is None else "{:+.1f} to {:+.1f}".format(*found.interval)
+display(Markdown(
+    f"To the first exercise: the best seeds are {ends[0] - ends[1]:+.1f} points apart, and `compare` finds "
+    f"{found.mean:+.2f} points with an interval over seeds of {over} ({len(found.differences)} seeds)."
+))
+
+# %% [markdown]
 # ```{exercise}
 # :label: ex-independent
 # The curve of the best of $n$ assumes independent errors. Estimate from the records how alike the errors of

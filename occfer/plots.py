@@ -1,7 +1,7 @@
 """One look for all figures of the book: readable in print, in grey, and without colour vision.
 
 Colours are Okabe and Ito's eight (Color Universal Design, 2008); where colour would have to tell
-things apart, line styles and markers say the same.
+things apart, line styles, markers and hatching say the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,7 +80,8 @@ def as_picture(image: Tensor | np.ndarray) -> np.ndarray:
 
 def show_face(axis: Axes, image: Tensor | np.ndarray, title: str = "") -> None:
     """One picture on an axis of its own, without ticks."""
-    axis.imshow(as_picture(image), cmap="gray", vmin=0, vmax=None if image.ndim == 3 else 1)
+    picture = as_picture(image)
+    axis.imshow(picture, cmap="gray", vmin=0, vmax=255 if picture.dtype == np.uint8 else 1)
     axis.set_title(title, fontsize=9)
     axis.set_xticks([])
     axis.set_yticks([])

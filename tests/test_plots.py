@@ -1,9 +1,11 @@
 """Figures show the numbers they are given."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+import torch
 
-from occfer.plots import show_history
+from occfer.plots import show_face, show_history
 
 
 @pytest.fixture
@@ -39,3 +41,15 @@ def test_a_history_is_drawn_by_kinds_of_numbers(figure) -> None:
 def test_a_history_of_nothing_is_refused(figure) -> None:
     with pytest.raises(ValueError, match="got 1 rows with none of these"):
         figure([{"epoch": 1, "seconds": 3.0}])
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (1, 2, 2)])
+@pytest.mark.parametrize(("kind", "white"), [(torch.uint8, 255), (torch.float32, 1)])
+def test_grey_is_as_bright_as_it_says(shape, kind, white) -> None:
+    """A picture of two fifths of white is drawn so, whatever its own brightest pixel."""
+    _, axis = plt.subplots()
+    show_face(axis, torch.full(shape, 0.4 * white).to(kind))
+    (image,) = axis.get_images()
+    drawn = image.to_rgba(image.get_array(), norm=True)
+    plt.close("all")
+    np.testing.assert_allclose(drawn[..., :3], 0.4, atol=0.01)

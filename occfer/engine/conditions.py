@@ -5,6 +5,7 @@ is kept are the predictions for each face, and every number is computed from tho
 """
 
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from torch import nn
 
 from occfer.data.faceset import FaceSet
-from occfer.engine.evaluate import Predictions, evaluate
+from occfer.engine.evaluate import Predictions, evaluate, require_same_faces
 from occfer.engine.measurements import Measurements
 from occfer.files import write_atomically
 
@@ -101,9 +102,13 @@ def evaluate_conditions(
 
 
 def drop(before: Predictions, after: Predictions) -> tuple[float, float]:
-    """The fall of accuracy: in percentage points, and relative to the accuracy before."""
+    """The fall of accuracy: in percentage points, and relative to the accuracy before.
+
+    Where nothing was recognised before, the relative fall has no meaning and is NaN.
+    """
+    require_same_faces(before, after)
     fall = before.accuracy - after.accuracy
-    return 100 * fall, fall / before.accuracy if before.accuracy else 0.0
+    return 100 * fall, fall / before.accuracy if before.accuracy else math.nan
 
 
 def lost(before: Predictions, after: Predictions) -> Float[np.ndarray, " faces"]:
@@ -113,6 +118,7 @@ def lost(before: Predictions, after: Predictions) -> Float[np.ndarray, " faces"]
     narrower than two accuracies on different faces would give, as far as the same faces are hard
     before and after.
     """
+    require_same_faces(before, after)
     return before.correct.astype(float) - after.correct
 
 

@@ -37,6 +37,18 @@ class Predictions:
     targets: np.ndarray
     probabilities: np.ndarray
 
+    def __post_init__(self):
+        faces, classes = len(self.ids), len(EMOTIONS)
+        shapes = self.targets.shape, self.probabilities.shape
+        if shapes != ((faces,), (faces, classes)):
+            raise ValueError(
+                f"of {faces} faces the targets should have shape {(faces,)} and the probabilities "
+                f"{(faces, classes)}, got {shapes[0]} and {shapes[1]}; give every face one of each."
+            )
+        if faces:
+            _require_classes("targets", self.targets, -1)
+            _require_shares(self.probabilities)
+
     @cached_property
     def labels(self) -> np.ndarray:
         """The most probable class of each face, [N]."""
@@ -81,7 +93,9 @@ class Predictions:
     def metrics(self) -> dict[str, Any]:
         """Accuracy and its interval, balanced accuracy, F1 per class, confusion matrix.
 
-        ``confusion[i][j]`` counts faces of class i that were called j.
+        ``confusion[i][j]`` counts faces of class i that were called j. F1 of a class without
+        any face is 0, as of one that is never recognised; the row of ``confusion`` tells the two
+        apart, and balanced accuracy and macro F1 leave such a class out.
         """
         accuracy = self.accuracy
         classes = list(range(len(EMOTIONS)))
@@ -122,7 +136,7 @@ class Predictions:
         Faces are drawn with replacement (Efron, 1979). The last two are no means over faces, so
         that Wilson has no formula for them. As in :meth:`metrics`, a class counts where it is
         among the true ones. The calibration error is left out: it is a sum of distances, which
-        any resampling makes larger.
+        resampling makes larger in expectation.
         """
         classes, correct = len(EMOTIONS), self.correct
         drawn = times_drawn(len(correct), resamples, seed)
@@ -172,8 +186,43 @@ class Predictions:
     ) -> "Predictions":
         """Predictions whose labels were taken before their probabilities were rounded."""
         predictions = Predictions(ids, targets, probabilities)
+        if labels.shape != (len(ids),):
+            raise ValueError(
+                f"{len(ids)} faces need one label each, got an array of shape {labels.shape}; give "
+                "the class that was said of every face."
+            )
+        if len(ids):
+            _require_classes("labels", labels, 0)
         predictions.__dict__["labels"] = labels
         return predictions
+
+
+def _require_classes(what: str, classes: np.ndarray, lowest: int) -> None:
+    highest = len(EMOTIONS) - 1
+    if classes.min() < lowest or classes.max() > highest:
+        raise ValueError(
+            f"{what} should lie between {lowest} and {highest}, but reach from {classes.min()} to "
+            f"{classes.max()}; number the classes as in occfer.EMOTIONS."
+        )
+
+
+def _require_shares(probabilities: np.ndarray) -> None:
+    # NaN is in no range.
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise ValueError(
+            "probabilities should lie between 0 and 1, but some are NaN or lie outside; pass the "
+            "softmax of a network's logits."
+        )
+
+
+def require_same_faces(first: Predictions, second: Predictions) -> None:
+    """Refuse to compare face by face what was said of other faces, or against other labels."""
+    if first.ids != second.ids or not np.array_equal(first.targets, second.targets):
+        raise ValueError(
+            "predictions are compared on the same faces in the same order, with the same labels, "
+            f"got {len(first.ids)} and {len(second.ids)} faces that differ in one or the other; "
+            "score both on one split."
+        )
 
 
 def mcnemar(first: Predictions, second: Predictions) -> tuple[int, int, float]:
@@ -182,11 +231,7 @@ def mcnemar(first: Predictions, second: Predictions) -> tuple[int, int, float]:
     Returns how many faces only the first got right, how many only the second, and the two-sided
     probability of a split at least as uneven if both were equally good (McNemar, 1947).
     """
-    if first.ids != second.ids:
-        raise ValueError(
-            "McNemar's test compares two networks on the same faces in the same order, got "
-            f"{len(first.ids)} and {len(second.ids)} faces that differ; score both on one split."
-        )
+    require_same_faces(first, second)
     only_first = int((first.correct & ~second.correct).sum())
     only_second = int((second.correct & ~first.correct).sum())
     disagreements = only_first + only_second

@@ -56,8 +56,10 @@ class Measurements:
         """
         names = [(condition, name) for condition, of in self.values.items() for name in of]
         columns = np.array([self.values[condition][name] for condition, name in names])
-        low, high = bootstrap(columns)
         found: dict[str, Any] = {condition: {} for condition in self.values}
+        if not names:
+            return found
+        low, high = bootstrap(columns)
         for (condition, name), column, *ends in zip(names, columns, low, high, strict=True):
             known = column[~np.isnan(column)].astype(np.float64)
             found[condition][name] = {

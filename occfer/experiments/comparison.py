@@ -5,6 +5,10 @@ changes is seen in the spread of the paired differences over seeds (Student's t)
 would give another accuracy; that is asked face by face, as McNemar's test does for one seed. All
 seeds are scored on the same faces, so their votes on one face belong together, and the test is the
 one for clustered pairs (Durkalski et al., 2003), which is McNemar's where there is one seed.
+
+Each kind of chance is asked at 5 % while the other is held fixed: other seeds on these faces, and
+other faces for these networks. Both add up, so that to pass both questions is not to pass one test
+at 5 % that knows of both; and where many pairs of rows are asked, some pass by luck.
 """
 
 import math
@@ -22,6 +26,8 @@ from occfer.engine.measurements import interval_of_mean
 from occfer.engine.records import Record
 
 LEVEL = 0.05
+FEW_SEEDS = 5
+"""With fewer than this a difference is told apart with a warning: their spread is hardly known."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,8 @@ class Comparison:
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether neither kind of chance explains the difference, as far as it can be asked."""
+        """Whether neither kind of chance alone explains the difference, as far as it can be
+        asked; see the module for what that leaves open."""
         return self.p_faces < LEVEL and (self.p_seeds is None or self.p_seeds < LEVEL)
 
     @property
@@ -130,6 +137,8 @@ class Comparison:
             verdict = "which chance alone could give"
         elif self.p_seeds is None:
             verdict = "more than other faces would give; of other seeds it cannot be asked"
+        elif len(self.differences) < FEW_SEEDS:
+            verdict += ", as far as the spread of so few seeds is known"
         return f"{first} scores {self.mean:+.2f} points against {second} {chance}, {verdict}."
 
 
@@ -141,6 +150,8 @@ class Difference:
         first, second: means over faces and seeds.
         by_seed: mean over faces of the first minus the second.
         interval_faces: 95 % interval of the mean difference, by drawing test faces.
+
+    All are of the faces for which the measure is known with every seed.
     """
 
     first: float
@@ -255,22 +266,24 @@ def difference(
     first: Mapping[int, Float[np.ndarray, " faces"]],
     second: Mapping[int, Float[np.ndarray, " faces"]],
 ) -> Difference | None:
-    """A measure of every face, by seed, of two rows; None where they share no seed.
+    """A measure of every face, by seed, of two rows; None where they share no seed, or no face.
 
-    Faces for which the measure has no meaning (NaN) in either row are left out of both.
+    Faces for which the measure has no meaning (NaN) in either row with any seed are left out of
+    all, so that every seed, and every mean, is of the same faces.
     """
     seeds = sorted(first.keys() & second.keys())
     if not seeds:
         return None
     ours, theirs = (np.stack([each[s] for s in seeds]).astype(float) for each in (first, second))
-    known = ~np.isnan(ours - theirs)
-    ours, theirs = np.where(known, ours, np.nan), np.where(known, theirs, np.nan)
-    some = known.any(axis=0)
+    known = ~np.isnan(ours - theirs).any(axis=0)
+    if not known.any():
+        return None
+    ours, theirs = ours[:, known], theirs[:, known]
     return Difference(
-        float(np.nanmean(ours)),
-        float(np.nanmean(theirs)),
-        dict(zip(seeds, np.nanmean(ours - theirs, axis=1).tolist(), strict=True)),
-        interval_of_mean(np.nanmean((ours - theirs)[:, some], axis=0)),
+        float(ours.mean()),
+        float(theirs.mean()),
+        dict(zip(seeds, (ours - theirs).mean(axis=1).tolist(), strict=True)),
+        interval_of_mean((ours - theirs).mean(axis=0)),
     )
 
 

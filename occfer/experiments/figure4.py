@@ -3,7 +3,8 @@
 The paper shows pictures of it. Here every test face is measured, under the covered pixels of Figure
 3: how much of the saliency lies on the occluder, of which the exact mask is known, and how much on
 each part of the face; and, by deletion and insertion, whether the network needs what the map marks.
-Two maps that know nothing of the network stand beside its own.
+Three maps that know nothing of what the network learnt stand beside its own; and, laid on the same
+mask, its own map of the uncovered face, which knows nothing of the occluder.
 """
 
 from collections import defaultdict
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Generator, Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
 from tqdm.auto import tqdm
 
 from occfer.data import FaceSet
@@ -36,6 +37,7 @@ from occfer.saliency import (
     area,
     attention_map,
     centred_map,
+    coarse_random_map,
     deletion,
     grad_cam,
     insertion,
@@ -55,8 +57,11 @@ METHODS = (
     "Res18-scratch",
 )
 """The whole method, without LGDS, without attention, without regions, and without anything."""
-MAPS = ("attention", "Grad-CAM", "chance", "middle")
-"""What a network shows of itself, and two controls: by chance, and a Gaussian in the middle."""
+OWN = ("attention", "Grad-CAM")
+"""What a network shows of itself."""
+MAPS = (*OWN, "chance", "middle", "coarse chance")
+"""Beside that the controls: by chance from pixel to pixel, a Gaussian in the middle, and by chance
+from cell to cell of the network's grid. Early records lack the last."""
 CURVED = ("0", "30", MASK)
 """The conditions under which deletion and insertion are measured: they cost most of the time."""
 CURVED_FACES = 30
@@ -84,18 +89,27 @@ def covered_faces(faces: FaceSet, only: Only = None) -> dict[str, FaceSet]:
 def look_inside(model: nn.Module, conditions: dict[str, FaceSet]) -> Measurements:
     """Everything that is measured of each face, by condition; see :func:`measure`.
 
+    The first condition is the faces as they are.
+
     The pictures that are kept are, by ``condition map``, the maps of one face of each
     expression, uint8 [7, 28, 28] and each stretched to its own largest value; ``shown``, the
     numbers of those faces; and by ``map deletion`` and ``map insertion`` the curves of the
     uncovered faces that have some.
     """
     first = next(iter(conditions.values()))
+    uncovered = own_maps(model, first)
     shown, curved = one_of_each(first.labels), first_of_each(first.labels, CURVED_FACES)
     values, pictures = {}, {"shown": shown.numpy()}
     bar = tqdm(total=len(first) * len(conditions), desc="looking inside", unit="face")
     for place, (condition, faces) in enumerate(conditions.items()):
         values[condition], curves, maps = measure(
-            model, faces, place, curved if condition in CURVED else curved[:0], shown, bar
+            model,
+            faces,
+            place,
+            uncovered,
+            curved if condition in CURVED else curved[:0],
+            shown,
+            bar,
         )
         pictures |= {f"{condition} {name}": each for name, each in maps.items()}
         if condition == "0":
@@ -114,6 +128,7 @@ def measure(
     model: nn.Module,
     faces: FaceSet,
     place: int,
+    uncovered: Mapping[str, Float[Tensor, "batch height width"]],
     curved: Int64[Tensor, " some"],
     shown: Int64[Tensor, " few"],
     bar: tqdm,
@@ -122,12 +137,15 @@ def measure(
 
     Args:
         place: of the condition among all; chance is drawn from it.
+        uncovered: :func:`own_maps` of the same faces as they are.
         curved, shown: numbers of the faces whose curves are measured, and whose maps are kept.
 
     Returns:
         Values [N] by name: ``covered``, the occluder's share of the picture; ``correct``; and of
         each map ``on occluder`` (share of its sum), ``ratio`` (that divided by ``covered``), the
-        share on each of ``PARTS``, and the areas under ``deletion`` and ``insertion``.
+        share on each of ``PARTS``, and the areas under ``deletion`` and ``insertion``. Of each map
+        of :data:`OWN` also ``uncovered ratio``: what the network's map of the face as it is has on
+        the very same mask. Early records lack it.
         Curves [some, points] by name, and maps [few, 28, 28] by name.
     """
     device = next(model.parameters()).device
@@ -146,6 +164,9 @@ def measure(
         for name, saliency in saliency_maps(model, images, classes, generator).items():
             for measure_name, each in lies(saliency, covered, parts).items():
                 values[f"{name} {measure_name}"].append(each)
+            if name in uncovered:
+                as_it_is = uncovered[name][start : start + BATCH].to(device).float()
+                values[f"{name} uncovered ratio"].append(occluder_ratio(as_it_is, covered))
             for way in (deletion, insertion):
                 areas = torch.full((len(some),), torch.nan)
                 if len(here):
@@ -158,6 +179,19 @@ def measure(
     return tuple(_joined(each) for each in (values, curves, kept))
 
 
+def own_maps(model: nn.Module, faces: FaceSet) -> dict[str, Float[Tensor, "batch height width"]]:
+    """The maps of :data:`OWN` of every face, of the class that the network says, in half precision
+    on the CPU."""
+    found = defaultdict(list)
+    for start in range(0, len(faces), BATCH):
+        images = as_float(faces[start : start + BATCH].to(next(model.parameters()).device).images)
+        for name, each in _own(model, images, _said(model, images)).items():
+            # Of a map's values only their proportion counts, so the largest may be 1.
+            peak = each.amax(dim=(1, 2), keepdim=True)
+            found[name].append((each / peak.where(peak > 0, 1)).half().cpu())
+    return {name: torch.cat(each) for name, each in found.items()}
+
+
 def saliency_maps(
     model: nn.Module,
     images: Float[Tensor, "batch colours height width"],
@@ -166,14 +200,20 @@ def saliency_maps(
 ) -> dict[str, Float[Tensor, "batch height width"]]:
     """Every map of :data:`MAPS` that the network has; attention is FGW's alone, where it learns."""
     like = images[:, 0]
+    chance = random_map(like, generator)
+    return _own(model, images, classes) | {
+        "chance": chance,
+        "middle": centred_map(like),
+        # Last, and by a copy of the generator: all else is drawn as in records without this map.
+        "coarse chance": coarse_random_map(model, images, generator.clone_state()),
+    }
+
+
+def _own(model: nn.Module, images: Tensor, classes: Tensor) -> dict[str, Tensor]:
     found = {}
     if isinstance(model, FGW) and any(True for _ in model.attention.parameters()):
         found["attention"] = attention_map(model, images)
-    return found | {
-        "Grad-CAM": grad_cam(model, images, classes),
-        "chance": random_map(like, generator),
-        "middle": centred_map(like),
-    }
+    return found | {"Grad-CAM": grad_cam(model, images, classes)}
 
 
 def lies(
@@ -249,7 +289,8 @@ def compare(
     measure_name: str,
 ) -> Difference | None:
     """By how much two methods differ in one measure, face by face; None where they share no seed
-    that has it."""
+    that has it, or where it has a meaning for no face, as the ratio on an occluder that is not
+    there."""
     ours, theirs = (
         {
             record.values["seed"]: values[measure_name]
@@ -259,3 +300,25 @@ def compare(
         for row in (first, second)
     )
     return difference(ours, theirs)
+
+
+def ratio_of_shown(
+    records: Iterable[Record], covered: Bool[Tensor, "batch height width"], name: str
+) -> float | None:
+    """What the mean of the uncovered maps that records keep has on the masks of many faces.
+
+    A stand-in for ``uncovered ratio`` where records lack it: a map of a few faces, so that it
+    tells where a network looks in the mean, and not where in each face. None where no record keeps
+    the map.
+
+    Args:
+        covered: masks of one condition, of all test faces.
+        name: of the map, one of :data:`OWN`.
+    """
+    kept = [each.predictions.pictures.get(f"0 {name}") for each in records]
+    kept = [torch.from_numpy(each).float() for each in kept if each is not None]
+    if not kept:
+        return None
+    mean = torch.cat(kept).mean(dim=0)[None, None]
+    wide = interpolate(mean, size=covered.shape[1:], mode="bilinear")[:, 0]
+    return float(occluder_ratio(wide.expand(covered.shape), covered).nanmean())

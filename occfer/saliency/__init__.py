@@ -1,6 +1,6 @@
 """Looking inside (§3.6, Figure 4): where a network looks, and measures of what that is worth."""
 
-from occfer.saliency.maps import attention_map, bring_back, grad_cam
+from occfer.saliency.maps import attention_map, bring_back, coarse_random_map, grad_cam
 from occfer.saliency.measures import (
     area,
     centred_map,
@@ -21,6 +21,7 @@ __all__ = [
     "bring_back",
     "cascade",
     "centred_map",
+    "coarse_random_map",
     "deletion",
     "grad_cam",
     "insertion",

@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float, Int64
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
+from occfer.emotions import EMOTIONS
 from occfer.fgw import FGW, PlainClassifier
 from occfer.regions import CENTRE, CORNER, Share, region_boxes, resampling_matrix
 
@@ -58,10 +59,13 @@ def _way_back(start: float, extent: float, cells: int, length: int) -> Tensor:
 def attention_map(
     model: nn.Module, images: Float[Tensor, "batch colours height width"]
 ) -> Float[Tensor, "batch height width"]:
-    """The spatial attention (6) of all regions, brought back and fused; each value in (0, 1).
+    """The spatial attention (6) of all regions, brought back and fused.
+
+    Values lie in (0, 1); they are 1 everywhere for an FGW with ``attention="none"``, and 0 on
+    pixels of no region.
 
     Raises:
-        ValueError: the model has no attention.
+        ValueError: the model is no FGW.
     """
     if not isinstance(model, FGW):
         raise ValueError(
@@ -87,17 +91,15 @@ def grad_cam(
 
     Args:
         classes: whose logit; the predicted class of each face where left out.
+
+    Raises:
+        ValueError: the model is of another kind, or there is not one class from 0 to 6 a face.
     """
-    if not isinstance(model, FGW | PlainClassifier):
-        raise ValueError(
-            f"grad_cam knows FGW and PlainClassifier, got a {type(model).__name__}; pass one that "
-            "occfer.finetune or occfer.load_model returned."
-        )
-    backbone = model.backbone if isinstance(model, FGW) else model.encoder.backbone
-    targets = None
+    stage, targets = last_stage(model), None
     if classes is not None:
+        _require_classes(classes, len(images))
         targets = [ClassifierOutputTarget(label) for label in classes.tolist()]
-    training, stage = model.training, backbone.stages[-1]
+    training = model.training
     with (
         torch.enable_grad(),
         _gradients_down_to(stage, model),
@@ -106,6 +108,26 @@ def grad_cam(
         maps = torch.from_numpy(cam(images, targets)).to(images.device)
     model.train(training)
     return bring_back(maps.unflatten(0, (len(images), -1)), *images.shape[2:], **cut_of(model))
+
+
+def last_stage(model: nn.Module) -> nn.Module:
+    """The stage at which :func:`grad_cam` asks."""
+    if not isinstance(model, FGW | PlainClassifier):
+        raise ValueError(
+            f"grad_cam knows FGW and PlainClassifier, got a {type(model).__name__}; pass one that "
+            "occfer.finetune or occfer.load_model returned."
+        )
+    backbone = model.backbone if isinstance(model, FGW) else model.encoder.backbone
+    return backbone.stages[-1]
+
+
+def _require_classes(classes: Tensor, faces: int) -> None:
+    known = (classes >= 0) & (classes < len(EMOTIONS))
+    if len(classes) != faces or not bool(known.all()):
+        raise ValueError(
+            f"grad_cam needs one class from 0 to {len(EMOTIONS) - 1} for each of {faces} faces, "
+            f"got {classes.tolist()}; leave classes out to take what the network says."
+        )
 
 
 @contextmanager
@@ -145,6 +167,33 @@ class _AtTheStage(GradCAM):
     def aggregate_multi_layers(self, cam_per_target_layer: list[np.ndarray]) -> np.ndarray:
         (maps,) = cam_per_target_layer
         return maps
+
+
+@torch.no_grad()
+def coarse_random_map(
+    model: nn.Module, images: Float[Tensor, "batch colours height width"], generator: Generator
+) -> Float[Tensor, "batch height width"]:
+    """A map by chance that is as coarse as the network's own.
+
+    One number is drawn for each cell of the last stage, in every region, and brought back as
+    attention and Grad-CAM are. Beside :func:`occfer.saliency.random_map`, which is drawn pixel by
+    pixel, it knows as little of the face, but takes away or brings back whole patches of it.
+    """
+    shapes = []
+    handle = last_stage(model).register_forward_hook(
+        lambda _, __, features: shapes.append(features.shape)
+    )
+    training = model.training
+    try:
+        model.eval()(images[:1])
+    finally:
+        handle.remove()
+        model.train(training)
+    regions, _, *cells = shapes[0]
+    drawn = torch.rand(
+        len(images), regions, *cells, generator=generator, device=generator.device
+    ).to(images.device)
+    return bring_back(drawn, *images.shape[2:], **cut_of(model))
 
 
 def cut_of(model: FGW | PlainClassifier) -> dict:

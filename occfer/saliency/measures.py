@@ -18,10 +18,13 @@ STEPS = 10
 def occluder_ratio(
     saliency: Map, covered: Bool[Tensor, "batch height width"]
 ) -> Float[Tensor, " batch"]:
-    """Share of the saliency on the occluder, divided by the occluder's share of the face.
+    """Share of the saliency on the occluder, divided by the occluder's share of the picture.
 
-    1 is what a map gets that does not know of the occluder; below 1 it looks away from it. NaN for
-    a face without occluder, or a map that is 0 everywhere.
+    An even map gets 1. So does, in the mean, one that knows nothing of the face; but where
+    occluders lie in the middle more often than at the edges, a map that always looks at the middle
+    gets more without knowing of them. Whether a network looks away from an occluder is seen
+    against its own map of the uncovered face, laid on the same mask. NaN for a face without
+    occluder, or a map that is 0 everywhere.
     """
     saliency = saliency.double()
     on_it = (saliency * covered).sum(dim=(1, 2)) / saliency.sum(dim=(1, 2))
@@ -105,7 +108,12 @@ def rank_correlation(first: Map, second: Map) -> Float[Tensor, " batch"]:
 
 
 def random_map(like: Map, generator: Generator) -> Map:
-    """A map by chance, independent from pixel to pixel."""
+    """A map by chance, independent from pixel to pixel.
+
+    Networks' maps are enlarged from few cells. Next to them such fine noise is a weak control of
+    deletion and a strong one of insertion, for it spoils, or lets be seen, a little everywhere at
+    once; :func:`occfer.saliency.coarse_random_map` is as coarse as they are.
+    """
     return torch.rand(like.shape, generator=generator, device=generator.device).to(like.device)
 
 

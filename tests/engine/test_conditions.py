@@ -77,7 +77,10 @@ def test_the_drop_is_told_in_points_and_relative(conditions) -> None:
     points, relative = drop(conditions["0"], conditions["30"])
     assert points == pytest.approx(25)
     assert relative == pytest.approx(1 / 3)
-    assert drop(said(1, 1, 1, 1), said(0, 3, 6, 6)) == (-100, 0.0)
+    # Where nothing was recognised before, there is nothing to be relative to.
+    points, relative = drop(said(1, 1, 1, 1), said(0, 3, 6, 6))
+    assert points == -100
+    assert np.isnan(relative)
 
 
 def test_what_each_face_loses_averages_to_the_drop(conditions) -> None:
@@ -85,6 +88,15 @@ def test_what_each_face_loses_averages_to_the_drop(conditions) -> None:
     assert each.tolist() == [0, 0, 1, 0]
     assert lost(conditions["30"], conditions["0"]).tolist() == [0, 0, -1, 0]
     assert 100 * each.mean() == drop(conditions["0"], conditions["30"])[0]
+
+
+def test_only_the_same_faces_lose(conditions) -> None:
+    few = conditions["30"].among(np.array([True, False, False, False]))
+    turned = Predictions(IDS, TARGETS[::-1], np.eye(7)[[0, 3, 6, 6]])
+    for other in (few, turned):
+        for compare in (drop, lost):
+            with pytest.raises(ValueError, match="same faces in the same order, with the same"):
+                compare(conditions["0"], other)
 
 
 def test_recognised_over_part_of_the_range() -> None:

@@ -154,6 +154,43 @@ def test_bootstrap_intervals_against_scipy() -> None:
     assert ours["macro_f1"][0] < low < metrics["macro_f1"] < high < ours["macro_f1"][1]
 
 
+def test_a_class_without_faces_is_told_from_one_that_failed_by_its_row() -> None:
+    """Class 1 is never recognised, class 2 has no face; both F1 are 0."""
+    found = Predictions(tuple("ab"), np.array([0, 1]), np.eye(7)[[0, 0]]).metrics()
+    assert found["f1"][EMOTIONS[1]] == found["f1"][EMOTIONS[2]] == 0
+    assert [sum(row) > 0 for row in found["confusion"][1:3]] == [True, False]
+    assert found["balanced_accuracy"] == 0.5
+
+
+ODD = np.eye(7)[[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("targets", "probabilities", "sentence"),
+    [
+        ([0], ODD, r"targets should have shape \(2,\) and the probabilities \(2, 7\), got \(1,\)"),
+        ([0, 1], ODD[:1], r"got \(2,\) and \(1, 7\); give every face"),
+        ([0, 1], ODD[:, :6], r"got \(2,\) and \(2, 6\); give every face"),
+        ([0, 9], ODD, "targets should lie between -1 and 6, but reach from 0 to 9; number"),
+        ([-2, 1], ODD, "targets should lie between -1 and 6, but reach from -2 to 1; number"),
+        ([0, 1], np.where(ODD, np.nan, ODD), "between 0 and 1, but some are NaN or lie outside"),
+        ([0, 1], 2 * ODD, "between 0 and 1, but some are NaN or lie outside"),
+    ],
+)
+def test_predictions_that_cannot_be_are_refused(targets, probabilities, sentence) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Predictions(tuple("ab"), np.array(targets), probabilities)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [([0], "2 faces need one label each, got"), ([0, 9], "labels should lie between 0 and 6")],
+)
+def test_labels_that_cannot_be_are_refused(labels, sentence) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Predictions.with_labels(tuple("ab"), np.array([0, 1]), ODD, np.array(labels))
+
+
 @given(count=counts, seed=seeds)
 def test_predictions_survive_their_file(tmp_path_factory, count, seed) -> None:
     found = made_up(count, seed)

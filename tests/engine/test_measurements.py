@@ -36,6 +36,11 @@ def test_means_leave_out_what_has_no_meaning(measured) -> None:
     assert found["block-30"]["share"]["mean"] == 0.33333
 
 
+def test_nothing_measured_has_no_means() -> None:
+    assert Measurements(IDS, TARGETS, {"0": {}}).metrics() == {"0": {}}
+    assert Measurements((), TARGETS[:0], {}).metrics() == {}
+
+
 def test_every_face_is_as_likely_as_any_other_and_the_draws_are_those_of_the_seed() -> None:
     drawn = times_drawn(7, 4000)
     assert (drawn.sum(axis=1) == 7).all()

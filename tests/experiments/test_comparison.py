@@ -154,8 +154,11 @@ def test_a_verdict_asks_seeds_and_faces() -> None:
     """Sure of the faces but with seeds that disagree, and the other way round."""
     far = compare(seeds(0.9, 0.91, 0.92, faces=500), seeds(0.6, 0.61, 0.62, faces=500, base=9))
     assert far.beyond_chance
-    assert "more than chance would give" in far.sentence("A", "B")
+    doubt = "more than chance would give, as far as the spread of so few seeds is known."
+    assert far.sentence("A", "B").endswith(doubt)
     assert far.verdict == "ahead"
+    many = compare(seeds(*[0.9] * 5, faces=500), seeds(*[0.6] * 5, faces=500, base=9))
+    assert many.sentence("A", "B").endswith("more than chance would give.")
     low, high = far.interval
     assert f"over seeds {low:+.2f} to {high:+.2f}, paired" in far.sentence("A", "B")
     # Where one seed is all there is, only the faces can be asked.
@@ -220,6 +223,10 @@ def test_every_comparison_is_one_line_with_sign_size_interval_and_seeds() -> Non
 def test_different_faces_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="same faces in the same order"):
         compare(seeds(0.8, faces=20), seeds(0.8, faces=21))
+    (one,) = seeds(0.8, faces=20).values()
+    turned = Predictions(one.ids, one.targets[::-1], one.probabilities)
+    with pytest.raises(ValueError, match="with the same labels, got 20 and 20 faces that differ"):
+        mcnemar(one, turned)
 
 
 def test_predictions_are_taken_by_seed_and_condition() -> None:

@@ -15,7 +15,14 @@ from occfer.experiments import figure3, figure4, table1
 from occfer.experiments.comparison import Difference, difference
 from occfer.randomness import generator_for, seeded_modules
 from occfer.recipes import NetworkRecipe
-from occfer.saliency import PARTS, attention_map, occluder_ratio, part_masks
+from occfer.saliency import (
+    PARTS,
+    attention_map,
+    grad_cam,
+    occluder_ratio,
+    part_masks,
+    random_map,
+)
 
 SMALL = dict(width=8, stem="small", size=24)
 
@@ -76,8 +83,18 @@ def test_saliency_by_chance_lies_on_the_occluder_as_often_as_on_anything_else(lo
     assert np.mean(found.values[figure3.MASK]["middle ratio"], dtype=float) > 1.1
 
 
-def test_each_face_has_its_own_values_whatever_its_batch(looked) -> None:
+def test_each_face_has_its_own_values_whatever_its_batch(looked, monkeypatch) -> None:
     model, conditions, found = looked
+    assert len(conditions["30"]) == 40
+    monkeypatch.setattr(figure4, "BATCH", 16)
+    again = figure4.look_inside(model, {name: conditions[name] for name in ("0", "30")})
+    for condition, values in again.values.items():
+        for name, each in values.items():
+            # Chance is drawn for each batch, and of equal pixels it decides which one goes first.
+            if name.split()[-1] not in ("deletion", "insertion") and "chance" not in name:
+                np.testing.assert_allclose(each, found.values[condition][name], atol=2e-3)
+    for name in ("shown", "0 attention"):
+        np.testing.assert_allclose(again.pictures[name], found.pictures[name], atol=1)
     faces = conditions["30"][17:18]
     saliency = attention_map(model, faces.images / 255)
     ratio = occluder_ratio(saliency, faces.extras["covered"])
@@ -85,6 +102,37 @@ def test_each_face_has_its_own_values_whatever_its_batch(looked) -> None:
     mouth = part_masks(faces.landmarks, 48, 48)[0, PARTS.index("mouth")]
     share = (saliency[0] * mouth).sum() / saliency.sum()
     assert found.values["30"]["attention mouth"][17] == pytest.approx(share.item(), abs=1e-3)
+
+
+def test_what_a_network_looks_at_where_the_occluder_will_be(looked) -> None:
+    """Its map of the whole face, on the mask of the covered one; no occluder was in its sight."""
+    model, conditions, found = looked
+    whole, faces = conditions["0"][21:22], conditions["30"][21:22]
+    covered = faces.extras["covered"]
+    for name, draw in (("attention", attention_map), ("Grad-CAM", grad_cam)):
+        for condition in ("20", "30", figure3.MASK):
+            assert f"{name} uncovered ratio" in found.values[condition]
+        own = occluder_ratio(draw(model, whole.images / 255), covered).item()
+        ratio = found.values["30"][f"{name} uncovered ratio"][21]
+        assert ratio == pytest.approx(own, abs=2e-3)
+        assert own != pytest.approx(found.values["30"][f"{name} ratio"][21], abs=1e-3)
+    assert "middle uncovered ratio" not in found.values["30"]
+
+
+def test_the_shown_maps_stand_in_for_all_uncovered_ones(conditions) -> None:
+    """Two records, whose maps lie on the left half and on the right; the occluder on the left."""
+    faces = conditions["30"]
+    left = np.zeros((7, 28, 28), np.uint8)
+    left[:, :, :14] = 255
+    kept = tuple(
+        Record({}, Measurements(faces.ids, faces.labels.numpy(), {}, {"0 Grad-CAM": maps}))
+        for maps in (left, left[:, :, ::-1].copy())
+    )
+    covered = torch.zeros(3, 56, 56, dtype=torch.bool)
+    covered[:, :, :14] = True
+    assert figure4.ratio_of_shown(kept[:1], covered, "Grad-CAM") == pytest.approx(2)
+    assert figure4.ratio_of_shown(kept, covered, "Grad-CAM") == pytest.approx(1)
+    assert figure4.ratio_of_shown(kept, covered, "attention") is None
 
 
 def test_shares_of_the_parts_sum_to_one(looked) -> None:
@@ -148,8 +196,13 @@ def test_a_network_without_attention_shows_none(kind, options, own, pictures) ->
         model = kind(**SMALL, **options).eval()
     images, classes = pictures(2, 3, 48, 48), torch.tensor([1, 4])
     found = figure4.saliency_maps(model, images, classes, generator_for(0))
-    assert list(found) == [*own, "chance", "middle"]
+    assert list(found) == [*own, "chance", "middle", "coarse chance"]
     assert all(each.shape == (2, 48, 48) for each in found.values())
+    # What is drawn after the maps does not depend on the coarse one, which early records lack.
+    generator, other = generator_for(0), generator_for(0)
+    figure4.saliency_maps(model, images, classes, generator)
+    random_map(images[:, 0], other)
+    assert torch.equal(torch.rand(3, generator=generator), torch.rand(3, generator=other))
 
 
 def test_methods_are_looked_into_once(
@@ -233,6 +286,21 @@ def test_a_face_without_a_value_counts_for_neither() -> None:
     )
     assert (found.first, found.second, found.mean) == (2.5, 2.5, 0.0)
     assert found.interval_faces == (-1.0, 1.0)
+
+
+def test_every_seed_is_of_the_same_faces() -> None:
+    """With one seed the second face has no value, so that with the other its 9 does not count."""
+    nothing = {0: np.zeros(3), 1: np.zeros(3)}
+    found = difference({0: np.array([1.0, np.nan, 3]), 1: np.array([1.0, 9, 3])}, nothing)
+    assert found.by_seed == {0: 2, 1: 2}
+    assert (found.first, found.mean) == (2, 2)
+    assert found.interval_faces == (1, 3)
+
+
+def test_a_measure_without_meaning_gives_no_difference() -> None:
+    unknown = {0: np.full(3, np.nan)}
+    assert difference(unknown, {0: np.ones(3)}) is None
+    assert difference({0: np.ones(3)}, unknown) is None
 
 
 def test_seeds_that_contradict_each_other_on_every_face_tell_nothing_apart() -> None:

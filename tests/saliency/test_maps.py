@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from occfer import FGW, PlainClassifier, five_regions
 from occfer.randomness import seeded_modules
 from occfer.regions import region_boxes
-from occfer.saliency import attention_map, bring_back, grad_cam
+from occfer.saliency import attention_map, bring_back, coarse_random_map, grad_cam
+from occfer.saliency.maps import _require_classes, last_stage
 
 SMALL = dict(width=8, stem="small", size=48)
 
@@ -145,6 +146,35 @@ def test_grad_cam_leaves_the_network_as_it_was(pictures) -> None:
     assert all(p.grad is None for p in model.parameters() if p not in kept)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert not stage._forward_hooks
+
+
+@pytest.mark.parametrize("wrong", [[0, -1, 2], [0, 1, 7]])
+def test_grad_cam_knows_seven_classes(wrong, pictures) -> None:
+    with pytest.raises(ValueError, match="one class from 0 to 6 for each of 3 faces, got"):
+        grad_cam(plain(), pictures(3, 3, 48, 48), torch.tensor(wrong))
+
+
+@pytest.mark.parametrize("wrong", [[1], [1, 2], [1, 2, 3, 4]])
+def test_grad_cam_needs_a_class_for_each_face(wrong) -> None:
+    """As without the checks of shapes that tests run with."""
+    with pytest.raises(ValueError, match="one class from 0 to 6 for each of 3 faces, got"):
+        _require_classes(torch.tensor(wrong), 3)
+
+
+def test_without_attention_the_map_is_1_everywhere(pictures) -> None:
+    found = attention_map(fgw(attention="none"), pictures(2, 3, 48, 48))
+    torch.testing.assert_close(found, torch.ones(2, 48, 48))
+
+
+@pytest.mark.parametrize(("build", "regions"), [(fgw, 5), (plain, 1)])
+def test_a_coarse_map_by_chance_has_one_number_for_each_cell(build, regions, pictures) -> None:
+    """It is what 3 x 3 numbers a region make, as many as the last stage has cells here."""
+    model, images = build().train(), pictures(3, 3, 96, 96)
+    found = coarse_random_map(model, images, torch.Generator().manual_seed(3))
+    drawn = torch.rand(3, regions, 3, 3, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(found, bring_back(drawn, 96, 96))
+    assert model.training
+    assert not last_stage(model)._forward_hooks
 
 
 def test_no_attention_to_bring_back(pictures) -> None:
