@@ -22,8 +22,8 @@ from occfer.engine.records import Record, environment, make_record
 from occfer.experiments import budget, plan, table1
 from occfer.experiments.figure3 import covered_sets
 from occfer.experiments.jobs import epochs_done
+from occfer.experiments.progress import carry_out
 from occfer.experiments.refusals import refuse_other_faces, refuse_several_processes
-from occfer.experiments.reproduce import carry_out
 from occfer.recipes import NETWORKS, TIER, FinetuneRecipe, Tier, as_dict, finetuning
 from occfer.views import luminance
 
