@@ -9,7 +9,7 @@ import pytest
 
 from occfer import recipes
 from occfer.engine.records import environment
-from occfer.experiments import budget, earlier, jobs, reproduce, table1
+from occfer.experiments import budget, carry, earlier, jobs, reproduce, table1
 from occfer.experiments.budget import Budget
 from occfer.experiments.plan import Pace
 
@@ -131,3 +131,20 @@ def test_recorded_paces_win_over_those_that_the_choice_was_made_from(
 def test_an_unknown_experiment_is_one_sentence(tiny, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"experiment should be one of table1, .* got 'table3'"):
         call(tmp_path, "table3")
+
+
+def test_an_encoder_that_was_stopped_before_it_was_packed_is_packed_by_the_next_call(
+    tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(recipes.BUDGETS["smoke"]["pretrain"], "epochs", 1)
+    splits = table1.load_splits("synthfer", None)
+    where = (splits, "synthfer", "smoke", 0, tmp_path / "results", tmp_path / "runs")
+    with monkeypatch.context() as stopped:
+        stopped.setattr(table1, "pack", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            table1.pretrained_encoder("OCL+Res18", *where)
+    run = tmp_path / "runs" / "table1" / "synthfer-smoke-OCL-seed0"
+    assert carry.has_model(run)
+    assert not carry.has_parts(run)
+    table1.pretrained_encoder("OCL+Res18", *where)
+    assert carry.has_parts(run)
