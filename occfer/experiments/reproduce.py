@@ -23,7 +23,7 @@ from occfer.experiments import budget, plan, table1
 from occfer.experiments.earlier import begun, earlier_choice, refuse_other_records, timed_records
 from occfer.experiments.jobs import EXPERIMENTS, Job, recorded, stages
 from occfer.experiments.progress import carry_out
-from occfer.experiments.refusals import refuse_several_processes
+from occfer.experiments.refusals import refuse_nothing_to_do, refuse_several_processes
 from occfer.recipes import TIER, Tier
 
 
@@ -51,7 +51,8 @@ def reproduce(
             left out.
         results, runs: folders of records, and of checkpoints and networks.
         minutes: of wall time for this call. A stage that no longer fits is passed over for one
-            that does; at the limit the running stage is saved, and goes on at the next call.
+            that does; at the limit training is saved and goes on at the next call, where scoring
+            and the fit of an SVM begin again.
         shrink: cut the epochs of every stage to the same share, so that one seed fits into
             ``minutes``. It is chosen once for ``runs``. By default at the paper tier only.
         dry: run and write nothing; say what is there, what is missing, and how long it would take.
@@ -60,11 +61,7 @@ def reproduce(
     Returns:
         Every record of the experiment that is there at the end.
     """
-    if seeds < 1 or not (minutes is None or minutes > 0):
-        raise ValueError(
-            f"seeds should be at least 1, and minutes more than 0 or left out; got {seeds} and "
-            f"{minutes}."
-        )
+    refuse_nothing_to_do(seeds, minutes)
     refuse_several_processes()
     began = time.monotonic()
     environment()
