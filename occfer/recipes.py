@@ -310,16 +310,22 @@ def as_dict(recipe: Recipe) -> dict[str, Any]:
 def from_dict(values: dict[str, Any]) -> Recipe:
     """The recipe that :func:`as_dict` wrote; a field it lacks takes its default."""
     kinds = {kind.__name__: kind for kind in get_args(Recipe)}
-    kind = values.get("kind")
-    if kind not in kinds:
-        raise ValueError(f"kind of recipe must be one of {', '.join(kinds)}, got {kind!r}.")
-    parts = {"network": NetworkRecipe, "views": ViewRecipe}
-    fields = {
-        name: _checked(parts[name], value) if name in parts else value
-        for name, value in values.items()
-        if name != "kind"
-    }
-    return _checked(kinds[kind], fields)
+    try:
+        kind = values.get("kind")
+        if kind not in kinds:
+            raise ValueError(f"kind of recipe must be one of {', '.join(kinds)}, got {kind!r}.")
+        parts = {"network": NetworkRecipe, "views": ViewRecipe}
+        fields = {
+            name: _checked(parts[name], value) if name in parts else value
+            for name, value in values.items()
+            if name != "kind"
+        }
+        return _checked(kinds[kind], fields)
+    except (TypeError, AttributeError) as damage:
+        raise ValueError(
+            f"a recipe should name its kind and values of its fields, but is damaged ({damage}); "
+            "copy it again."
+        ) from damage
 
 
 def _checked(kind: type, fields: dict[str, Any]) -> Any:

@@ -217,3 +217,9 @@ def test_the_laptop_tier_trains_in_numbers_that_the_processor_has() -> None:
 def test_the_smoke_tier_is_exact() -> None:
     """Stored outputs of notebooks are compared, so they may not depend on the processor."""
     assert {pretraining("smoke").precision, finetuning("smoke").precision} == {"32-true"}
+
+
+@pytest.mark.parametrize("strange", [{"epochs": "ten"}, {"kind": ["a"]}, {"network": 5}])
+def test_a_recipe_of_wrong_types_is_one_sentence(strange: dict) -> None:
+    with pytest.raises(ValueError, match=r"a recipe should name its kind .* but is damaged"):
+        from_dict(as_dict(PretrainRecipe()) | strange)

@@ -30,7 +30,11 @@ Command = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of ``occfer`` and ``python -m occfer``; errors are one sentence, not a trace."""
+    """Entry point of ``occfer`` and ``python -m occfer``; errors are one sentence, not a trace.
+
+    What goes wrong while the library is imported, such as an impossible ``OCCFER_TIER``, is one
+    with ``occfer`` alone: ``python -m`` imports it before anything here can catch that.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that is no text shall stop nothing
             stream.reconfigure(errors="backslashreplace")
@@ -39,6 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         keep_memory()
         command.run()
     except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
-        sys.exit(f"occfer: {error}")
+        sys.exit(f"occfer: {str(error) or type(error).__name__}")
     except KeyboardInterrupt as stop:
         sys.exit(f"occfer: {str(stop) or 'stopped'}")

@@ -24,7 +24,7 @@ class Reproduce(Data):
 
     The same command goes on with what was stopped, also on another machine to which the folder
     OUT was copied. occlusion-ferplus trains nothing: it scores the predictions of Table 1 that
-    are recorded for FER2013 on the really occluded faces of RAN's list.
+    are recorded for FER2013 on the really occluded faces of RAN's list, all seeds at once.
     """
 
     experiment: tyro.conf.Positional[
@@ -36,10 +36,10 @@ class Reproduce(Data):
     """Rows of Table 1 and its controls, SIFT, LBP or HOG in Figure 3, readings, or measurements of
     the data card; the experiment's own choice where left out."""
     minutes: float | None = None
-    """Stop after so many, with everything saved."""
+    """Stop after so many; training is saved, and goes on at the next call."""
     shrink: bool | None = None
     """Cut all epochs to one share, so that one seed fits into MINUTES; the paper tier does, the
-    others do not, where left out. The data card keeps all epochs."""
+    others do not, where left out. The data card's rendered faces keep all epochs."""
     plan: bool = False
     """Only say what is there, what is missing, and how long it would take."""
     out: Path | None = None
@@ -53,6 +53,7 @@ class Reproduce(Data):
         if self.out is not None:
             self.results, self.runs = self.out / "results", self.out / "runs"
         if self.experiment == occlusion_ferplus.EXPERIMENT:
+            self._refuse_training()
             record = occlusion_ferplus.measure(self.data, self.tier, self.root, self.results)
             for labels in occlusion_ferplus.LABELS:
                 print(f"labels: {labels}\n{occlusion_ferplus.as_markdown(record, labels)}")
@@ -63,9 +64,9 @@ class Reproduce(Data):
         if self.experiment == "datacard":
             if self.shrink:
                 raise ValueError(
-                    "the data card's networks keep all their epochs, but --shrink would cut them; "
-                    "leave it out: with --minutes the run is stopped and saved, and the same "
-                    "command goes on."
+                    "the data card's networks of rendered faces keep all their epochs, but "
+                    "--shrink would cut them; leave it out: with --minutes the run is stopped and "
+                    "saved, and the same command goes on."
                 )
             records = datacard.reproduce(
                 self.data, self.tier, self.seeds, **where, **time, **chosen
@@ -79,6 +80,14 @@ class Reproduce(Data):
             for what, value, (low, high) in record.results():
                 name = f"{record.name} {what}".strip()
                 print(f"{name}\t{value:.4f}\t[{low:.4f}, {high:.4f}]")
+
+    def _refuse_training(self) -> None:
+        usual = dict(seeds=1, rows=None, minutes=None, shrink=None, plan=False)
+        if given := [f"--{name}" for name, value in usual.items() if getattr(self, name) != value]:
+            raise ValueError(
+                f"{self.experiment} trains nothing and scores every recorded row and seed, so "
+                f"{', '.join(given)} would change nothing; leave that out."
+            )
 
 
 @dataclass

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile
 
@@ -26,9 +27,38 @@ from occfer.engine.evaluate import Predictions
 from occfer.engine.measurements import Measurements
 from occfer.engine.team import is_first_process
 from occfer.files import write_atomically
-from occfer.recipes import TIER
+from occfer.recipes import TIER, from_dict
 
 PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn")
+
+DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    RuntimeError,  # and what it stands for: NotImplementedError, RecursionError
+    BadZipFile,
+    TokenError,
+    zlib.error,
+)
+"""What reading damaged files may raise."""
+OF_A_RUN = {
+    "experiment": str,
+    "name": str,
+    "tier": str,
+    "recipe": dict,
+    "data": dict,
+    "environment": dict,
+    "seconds": float | int,
+    "history": list,
+    "metrics": dict,
+}
+"""What the record of a training states, and of which type."""
+
+SAME = 1e-6
+"""How far an accuracy may lie from the same one, computed again."""
 
 
 @dataclass(frozen=True)
@@ -81,23 +111,53 @@ class Record:
         predictions = path.with_suffix(".npz")
         try:
             values = dict(json.loads(path.read_text()))
+            refuse_unfit(values)
             found = load_predictions(predictions) if predictions.exists() else None
+            own = found is None or of_one_run(values, found)
         except FileNotFoundError:
             raise
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            EOFError,
-            BadZipFile,
-            zlib.error,
-        ) as damage:
+        except DAMAGE as damage:
             raise ValueError(
                 f"{path} and {predictions.name} beside it should be the record of a run, but are "
                 "damaged; copy them again, or move both away to record the run anew."
             ) from damage
+        if not own:
+            raise ValueError(
+                f"{path} should stand beside its own predictions, but {predictions.name} gives "
+                "other accuracies; copy both again, or move both away to record the run anew."
+            )
         return Record(values, found)
+
+
+def refuse_unfit(values: Mapping[str, Any]) -> None:
+    """Refuse what lacks something that its readers rely on.
+
+    A record of a training tells of its recipe. Others, such as of a count of duplicates or of a
+    measured speed, say at least what they were made with.
+    """
+    trained = values.keys() & {"history", "row", "seed"}
+    needed = OF_A_RUN if trained else {"environment": dict}
+    for name, kind in needed.items():
+        if not isinstance(values.get(name), kind):
+            raise TypeError(f"{name} is not there, or of another type")
+    sets = values["data"].values() if "tier" in values else ()
+    if not all(isinstance(faces["sha256"], str) for faces in sets):
+        raise TypeError("every set of faces should have its hash")
+    if trained:
+        from_dict(values["recipe"])
+
+
+def of_one_run(values: Mapping[str, Any], found: Predictions | Conditions | Measurements) -> bool:
+    """Whether predictions give the accuracies that a record states, condition by condition."""
+    stated = values["metrics"]
+    if isinstance(found, Measurements):
+        return set(found.values) == set(stated)
+    if isinstance(found, Predictions):
+        stated, found = {"": stated}, {"": found}
+    return set(found) == set(stated) and all(
+        abs(stated[condition].get("accuracy", -1) - each.accuracy) < SAME
+        for condition, each in found.items()
+    )
 
 
 def make_record(

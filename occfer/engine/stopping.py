@@ -5,6 +5,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from occfer.engine.timing import RINGS_AS, Bell
+
 
 class StopRequest:
     """Set by Ctrl-C; the loop finishes its step, saves, and then obeys."""
@@ -29,6 +31,7 @@ def stop_on_interrupt(patient: bool = False) -> Iterator[StopRequest]:
     """Turn the first Ctrl-C (or SIGTERM) into a request; a second one stops at once.
 
     A weight update that is cut in half cannot be resumed exactly, so the loop asks between steps.
+    The bell at the end of the time is such a request too, however often it rings.
 
     Args:
         patient: never stop at once. With several processes a launcher passes on the Ctrl-C that
@@ -40,13 +43,16 @@ def stop_on_interrupt(patient: bool = False) -> Iterator[StopRequest]:
         return
 
     def ask(number, frame):
-        if request.asked and not patient:
+        if request.asked and not patient and number in (signal.SIGINT, signal.SIGTERM):
             raise KeyboardInterrupt
         request.asked = True
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    # The bell comes first and goes last, so that no ring cuts this short.
+    belled = [RINGS_AS] if isinstance(signal.getsignal(RINGS_AS), Bell) else []
+    numbers = dict.fromkeys((*belled, signal.SIGINT, signal.SIGTERM))
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield request
     finally:
-        for number, handler in before.items():
+        for number, handler in reversed(before.items()):
             signal.signal(number, handler)

@@ -6,6 +6,7 @@ share of its epochs and its decay, and of its patience no less than it needs (se
 """
 
 import json
+import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -22,6 +23,7 @@ from occfer.engine.records import Record, environment
 from occfer.experiments.plan import Pace
 from occfer.files import write_atomically
 from occfer.recipes import (
+    BaselineRecipe,
     FinetuneRecipe,
     PretrainRecipe,
     Tier,
@@ -36,6 +38,10 @@ BATCHES = {"cpu": 8, "cuda": 40}
 """Of a warm-up's epoch; a GPU needs more of them to show its pace."""
 
 
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading a choice that is none may raise."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """What was chosen for all seeds in one folder.
@@ -45,12 +51,20 @@ class Budget:
         share: of the tier's epochs that every stage is given, in (0, 1].
         device: that was measured.
         paces: measured on it, by kind of stage.
+        threads: that measured; None where an older file does not say.
     """
 
     minutes: float
     share: float
     device: str
     paces: Mapping[str, Pace] = field(default_factory=dict)
+    threads: int | None = None
+
+    @property
+    def measured_here(self) -> bool:
+        """Whether its paces are those of this machine, as far as it says."""
+        here = environment()
+        return self.device == here["device"] and self.threads in (None, here["threads"])
 
     def save(self, path: Path) -> Path:
         """Write it as JSON."""
@@ -63,9 +77,7 @@ class Budget:
         """Read what :meth:`save` wrote."""
         try:
             found = _from_values(json.loads(path.read_text()))
-            if not 0 < found.share <= 1:
-                raise ValueError(f"its share is {found.share}")
-        except (ValueError, KeyError, TypeError, AttributeError) as damage:
+        except (OSError, *DAMAGE) as damage:
             raise ValueError(
                 f"{path} should hold the share of epochs that an earlier call chose, but is "
                 f"damaged ({damage}); delete it and the runs beside it to choose again."
@@ -86,9 +98,19 @@ class Budget:
         }
 
 
-def _from_values(values: dict[str, Any]) -> Budget:
-    paces = {kind: Pace(**pace) for kind, pace in values.pop("paces").items()}
-    return Budget(**values, paces=paces)
+def _from_values(values: Mapping[str, Any]) -> Budget:
+    """A choice as JSON has it; what is none raises one of ``DAMAGE``."""
+    paces = {kind: Pace(**pace) for kind, pace in values["paces"].items()}
+    found = Budget(**{**values, "paces": paces})
+    timed = [value for pace in paces.values() for value in (pace.epoch, pace.startup)]
+    for value in (found.minutes, found.share, *timed):
+        if isinstance(value, bool) or not 0 <= value < math.inf:
+            raise ValueError(f"{value!r} is no number of minutes, seconds or epochs")
+    if not 0 < found.share <= 1:
+        raise ValueError(f"its share is {found.share}")
+    if not isinstance(found.device, str) or not isinstance(found.threads, int | None):
+        raise ValueError(f"it was measured by {found.threads!r} threads of {found.device!r}")
+    return found
 
 
 def place(runs: Path, data: str, tier: Tier) -> Path:
@@ -108,16 +130,26 @@ def adopted(records: Iterable[Record]) -> Budget | None:
     Raises:
         ValueError: they tell of several, and seeds of different lengths are no seeds of one row.
     """
-    names = [each.name for each in fields(Budget)]
-    stated = [each.values["budget"] for each in records if "budget" in each.values]
-    found = {json.dumps({name: each[name] for name in names}, sort_keys=True) for each in stated}
-    shares = sorted({each["share"] for each in stated})
+    found = [_stated(each) for each in records if "budget" in each.values]
+    shares = sorted({each.share for each in found})
     if len(shares) > 1:
         raise ValueError(
             f"the records should be of one share of the epochs, but state {shares}; move those of "
             "all but one to another folder."
         )
-    return _from_values(json.loads(min(found))) if found else None
+    return min(found, key=lambda each: json.dumps(asdict(each), sort_keys=True), default=None)
+
+
+def _stated(record: Record) -> Budget:
+    names = {each.name for each in fields(Budget)}
+    try:
+        stated = record.values["budget"].items()
+        return _from_values({name: value for name, value in stated if name in names})
+    except DAMAGE as damage:
+        raise ValueError(
+            f"{record.name} should state the share of epochs that was chosen for it, but its "
+            f"budget is damaged ({damage}); copy the record again, or move it away."
+        ) from damage
 
 
 def kind_of(recipe: PretrainRecipe | FinetuneRecipe, row: str = "") -> str:
@@ -157,18 +189,26 @@ def pace_of(history: list[dict[str, Any]], share: float = 1.0) -> Pace:
 
 
 def recorded_paces(records: Iterable[Record]) -> dict[str, Pace]:
-    """Paces by kind, from recorded runs of the same device, threads, PyTorch and precision."""
+    """Paces by kind, from recorded runs of the same device, threads, PyTorch and precision.
+
+    A descriptor has no epochs: fitting it takes its seconds once, and scoring it somewhat more.
+    """
     here = environment()
     found: dict[str, list[float]] = {}
+    fits: dict[str, list[float]] = {}
     for record in records:
         there, history = record.values["environment"], record.values["history"]
         recipe = from_dict(record.values["recipe"])
         same = all(there.get(each) == here[each] for each in ("device", "threads", "torch"))
+        if same and isinstance(recipe, BaselineRecipe):
+            fits.setdefault(recipe.descriptor, []).append(record.values["seconds"])
+            continue
         same = same and recipe.precision == precision(record.values["tier"])
         if same and len(history) > 1:
             kind = kind_of(recipe, record.values.get("row", ""))
             found.setdefault(kind, []).append(_seconds(history)[1])
-    return {kind: Pace(statistics.median(each)) for kind, each in found.items()}
+    once = {kind: Pace(0.0, statistics.median(each)) for kind, each in fits.items()}
+    return once | {kind: Pace(statistics.median(each)) for kind, each in found.items()}
 
 
 def _seconds(history: list[dict[str, Any]]) -> tuple[float, float]:

@@ -26,6 +26,8 @@ from occfer.recipes import FinetuneRecipe, Trained
 MODEL, PARTS = "model", "parts"
 PART_BYTES = 15 * 2**20
 """Of tensors in one file; with its header a part stays below 16 MiB."""
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading words that are none may raise."""
 HALF_MAX = torch.finfo(torch.float16).max
 
 
@@ -77,7 +79,7 @@ def stated_recipe(run: Path) -> dict[str, Any] | None:
             words = json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else None
             if found := (words if key is None else (words or {}).get(key)):
                 return dict(found)
-        except (ValueError, TypeError, AttributeError, RecursionError):
+        except (OSError, *DAMAGE):
             continue  # whoever reads the rest of it says that it is damaged
     return None
 
@@ -106,7 +108,7 @@ def pack(run: Path, precision: torch.dtype) -> Path:
     stated, place = words_file(run / MODEL), run / PARTS
     words = json.loads(stated.read_text())
     while (before := words_file(place)) is not None:
-        if json.loads(before.read_text())["source"] == words["sha256"]:
+        if _source(before) == words["sha256"]:
             return place
         before.unlink()
     place.mkdir(exist_ok=True)
@@ -123,6 +125,14 @@ def pack(run: Path, precision: torch.dtype) -> Path:
     return place
 
 
+def _source(stated: Path) -> Any:
+    """The hash of the network that parts were made of; None where their words do not tell."""
+    try:
+        return json.loads(stated.read_text(encoding="utf-8"))["source"]
+    except (OSError, *DAMAGE):
+        return None
+
+
 def unpack(run: Path) -> None:
     """Put the network in ``run/parts`` where ``run/model`` is missing; else do nothing.
 
@@ -134,21 +144,24 @@ def unpack(run: Path) -> None:
     tensors: dict[str, Tensor] = {}
     try:
         stated = words_file(run / PARTS)
-        words = json.loads(stated.read_text())
+        words = json.loads(stated.read_text(encoding="utf-8"))
         for name, sha256 in words.pop("parts").items():
             if PurePosixPath(name).name != name:
                 raise ValueError(f"{name!r} is no name of a part")
             tensors |= load_tensors(run / PARTS / name, sha256)
+        if not tensors:
+            raise ValueError("it names no part")
         del words["source"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as damage:
+        # Older folders state a recipe alone, and so does their weights' file nothing.
+        named = "options" in words
+        stating = stated_options(words["network"], words["options"]) if named else None
+    except (OSError, *DAMAGE) as damage:
         raise ValueError(
             f"{run / PARTS} should hold a network in parts, but is damaged ({damage}); copy it "
             "again, or delete it to train again."
         ) from damage
     whole = {name: rounded(value, torch.float32) for name, value in tensors.items()}
     (run / MODEL).mkdir(exist_ok=True)
-    # The words of older folders state a recipe alone, and so does their weights' file nothing.
-    stating = stated_options(words["network"], words["options"]) if "options" in words else None
     digest = save_tensors(whole, run / MODEL / WEIGHTS, stating)
     content = json.dumps({**words, "sha256": digest}, indent=1) + "\n"
     write_atomically(run / MODEL / stated.name, content.encode())

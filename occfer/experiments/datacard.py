@@ -22,8 +22,13 @@ from occfer.engine.records import Record, environment, make_record
 from occfer.experiments import budget, plan, table1
 from occfer.experiments.figure3 import covered_sets
 from occfer.experiments.jobs import epochs_done
-from occfer.experiments.refusals import refuse_other_faces, refuse_several_processes
-from occfer.experiments.reproduce import carry_out
+from occfer.experiments.progress import carry_out
+from occfer.experiments.refusals import (
+    refuse_nothing_to_do,
+    refuse_other_faces,
+    refuse_several_processes,
+)
+from occfer.experiments.rows import table1_row
 from occfer.recipes import NETWORKS, TIER, FinetuneRecipe, Tier, as_dict, finetuning
 from occfer.views import luminance
 
@@ -62,6 +67,8 @@ LOOKS: dict[str, Callable[[FaceSet], FaceSet]] = {
 
 TRANSFERS = ("to-fer2013", "from-fer2013")
 ROWS = (*LOOKS, *TRANSFERS)
+SCRATCH = "Res18-scratch"
+"""The row of Table 1's controls that is tried on rendered faces."""
 
 
 def synthfer_splits(tier: Tier) -> dict[str, FaceSet]:
@@ -119,18 +126,19 @@ def run_transfer(
     path = results / EXPERIMENT / f"{name}.json"
     if path.exists():
         return Record.load(path)
+    more = {}
     if direction == "to-fer2013":
         recipe, seen, tuned = train_look("grey", synthfer_splits(tier), tier, seed, runs)
         test = load_faces("fer2013", "test", root)
     else:
         real = table1.load_splits("fer2013", root)
-        recipe, tuned = table1.train_row(
-            "Res18-scratch", real, "fer2013", tier, seed, results, runs
-        )
+        recipe, tuned = table1.train_row(SCRATCH, real, "fer2013", tier, seed, results, runs)
+        whole, choice = table1_row(SCRATCH, tier), budget.chosen(runs, "fer2013", tier)
+        more = table1.stated_budget(whole, recipe, tuned.history, choice)
         seen = {"train": real.train, "val": real.validation}
         test = grey(synthfer_splits(tier)["test"])
     predictions = evaluate(tuned.model, test)
-    return _record(name, recipe, seen, {"": test}, tuned, predictions, tier, results)
+    return _record(name, recipe, seen, {"": test}, tuned, predictions, tier, results, **more)
 
 
 def reproduce(
@@ -150,11 +158,13 @@ def reproduce(
 
     ``data`` is SynthFER whatever is asked for; ``root`` is where FER2013 lies, for transfers.
     ``minutes``, ``dry`` and ``say`` are as for Table 1, see
-    :func:`occfer.experiments.reproduce.reproduce`; all networks keep all their epochs.
+    :func:`occfer.experiments.reproduce.reproduce`. Networks of rendered faces keep all their
+    epochs; ``from-fer2013`` is of a network of Table 1, with the share that was chosen there.
 
     Returns:
         The records in ``rows`` that are there at the end.
     """
+    refuse_nothing_to_do(seeds, minutes)
     refuse_several_processes()
     began = time.monotonic()
     environment()
@@ -217,7 +227,9 @@ def _stage(row: str, tier: Tier, seed: int, results: Path, runs: Path) -> plan.S
     if row == "to-fer2013":
         folder = look_folder("grey", tier, seed, runs)
     elif row == "from-fer2013":
-        trained = table1.record_name("fer2013", tier, "Res18-scratch", seed)
+        trained = table1.record_name("fer2013", tier, SCRATCH, seed)
+        choice = budget.chosen(runs, "fer2013", tier)
+        recipe = choice.applied(recipe) if choice else recipe
         kind, folder = f"{kind} on fer2013", runs / table1.EXPERIMENT / trained
     return plan.Stage(
         name, row, seed, kind, recipe.epochs,

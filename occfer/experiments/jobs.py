@@ -132,7 +132,7 @@ def epochs_done(run: Path) -> int:
     for state in sorted(run.glob("state-*.json"), reverse=True):
         try:
             return int(json.loads(state.read_text())["place"]["epoch"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue  # training passes over it too, and says so
     return 0
 

@@ -19,10 +19,25 @@ INPUTS = {"faces", "train", "validation", "encoder", "start", "processes"}
 
 def refuse_several_processes() -> None:
     """Records and stages are one process's; several would step on each other's."""
-    if (processes := int(os.environ.get("WORLD_SIZE") or 1)) > 1:
+    stated = os.environ.get("WORLD_SIZE") or "1"
+    if not stated.isdecimal():
+        raise ValueError(
+            f"WORLD_SIZE should be the number of processes that torchrun started, but is "
+            f"{stated!r}; unset it, or start occfer reproduce without torchrun."
+        )
+    if (processes := int(stated)) > 1:
         raise ValueError(
             f"experiments should run in one process, but torchrun started {processes}; start "
             "occfer reproduce without it, with another --out on each machine or GPU."
+        )
+
+
+def refuse_nothing_to_do(seeds: int, minutes: float | None) -> None:
+    """Seeds and minutes of a call, which are those of a command."""
+    if seeds < 1 or not (minutes is None or minutes > 0):
+        raise ValueError(
+            f"seeds should be at least 1, and minutes more than 0 or left out; got {seeds} and "
+            f"{minutes}."
         )
 
 

@@ -9,11 +9,8 @@ archive is decoded once and kept in ``$OCCFER_CACHE``; nothing is downloaded but
 and a row that starts from those is left out where they cannot be had.
 """
 
-import _thread
 import functools
-import itertools
 import math
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,13 +18,12 @@ from pathlib import Path
 
 from occfer.baselines import DESCRIPTORS
 from occfer.engine.records import Record, environment
+from occfer.engine.timing import TimeIsUp, within
 from occfer.experiments import budget, plan, table1
+from occfer.experiments.earlier import begun, earlier_choice, refuse_other_records, timed_records
 from occfer.experiments.jobs import EXPERIMENTS, Job, recorded, stages
-from occfer.experiments.refusals import (
-    refuse_another_recipe,
-    refuse_other_faces,
-    refuse_several_processes,
-)
+from occfer.experiments.progress import carry_out
+from occfer.experiments.refusals import refuse_nothing_to_do, refuse_several_processes
 from occfer.recipes import TIER, Tier
 
 
@@ -55,7 +51,8 @@ def reproduce(
             left out.
         results, runs: folders of records, and of checkpoints and networks.
         minutes: of wall time for this call. A stage that no longer fits is passed over for one
-            that does; at the limit the running stage is saved, and goes on at the next call.
+            that does; at the limit training is saved and goes on at the next call, where scoring
+            and the fit of an SVM begin again.
         shrink: cut the epochs of every stage to the same share, so that one seed fits into
             ``minutes``. It is chosen once for ``runs``. By default at the paper tier only.
         dry: run and write nothing; say what is there, what is missing, and how long it would take.
@@ -64,14 +61,14 @@ def reproduce(
     Returns:
         Every record of the experiment that is there at the end.
     """
-    if seeds < 1 or not (minutes is None or minutes > 0):
-        raise ValueError(
-            f"seeds should be at least 1, and minutes more than 0 or left out; got {seeds} and "
-            f"{minutes}."
-        )
+    refuse_nothing_to_do(seeds, minutes)
     refuse_several_processes()
     began = time.monotonic()
     environment()
+    if experiment not in EXPERIMENTS:
+        raise ValueError(
+            f"experiment should be one of {', '.join(EXPERIMENTS)}; got {experiment!r}."
+        )
     chosen = EXPERIMENTS[experiment]
     if strange := [row for row in rows or () if row not in chosen.known]:
         raise ValueError(
@@ -89,9 +86,12 @@ def reproduce(
     paces: dict[str, plan.Pace] = {}
     if minutes is not None or dry:
         measured = functools.partial(known_paces, job, splits, paces, say)
-        if not within(left(), measured) and not dry:
-            say("The time is up before every pace was measured; nothing is begun.")
-            return recorded(job)
+        try:
+            within(left(), measured)
+        except TimeIsUp:
+            if not dry:
+                say("The time is up before every pace was measured; nothing is begun.")
+                return recorded(job)
     if dry:
         say(plan.as_text(stages(job), paces))
         return recorded(job)
@@ -106,71 +106,12 @@ def reproduce(
     return recorded(job)
 
 
-def refuse_other_records(job: Job, splits: table1.Splits) -> None:
-    """Refuse records, of rows or their encoders, that were made of other faces or another way."""
-    pool = functools.cache(lambda: splits.pool)
-    for seed, row in itertools.product(range(job.seeds), job.rows):
-        *encoder, recipe = list(job.recipes(row, seed)) or [None]
-        records = [(job.experiment.records, row, recipe)]
-        records += [(table1.EXPERIMENT, table1.encoder_name(row), each) for each in encoder]
-        sets = {
-            "train": lambda row=row: splits.training(row),
-            "validation": lambda: splits.validation,
-            "test": lambda: splits.test,
-            "test, 0 %": lambda: splits.test,
-            "pool": pool,
-        }
-        for folder, name, recipe in records:
-            path = job.results / folder / f"{job.name(name, seed)}.json"
-            refuse_other_faces(path, sets, job.data, job.runs)
-            if recipe is not None and path.exists():
-                stated = Record.load(path).values["recipe"]
-                refuse_another_recipe(path, stated, recipe, job.runs)
-
-
-def earlier_choice(job: Job) -> budget.Budget | None:
-    """What an earlier call chose. Where records were copied without their runs, they still tell."""
-    return budget.chosen(job.runs, job.data, job.tier) or budget.adopted(recorded(job))
-
-
 def keep_the_choice(job: Job) -> Path:
     """Where the choice lies for the runs, which read it, and for every later call."""
     place = budget.place(job.runs, job.data, job.tier)
     if job.choice and not place.exists():
         job.choice.save(place)
     return place
-
-
-def carry_out(
-    standing: Callable[[], list[plan.Stage]],
-    do: Callable[[plan.Stage], None],
-    paces: plan.Paces,
-    left: Callable[[], float],
-    say: Callable[[str], None],
-) -> None:
-    """Do stage after stage in the time that is left, then say what is still to be done.
-
-    Args:
-        standing: every stage, in the order of value, as it stands now.
-        do: one stage to its end.
-        left: seconds; infinite where there is no limit.
-    """
-    begun: set[str] = set()
-    while stage := plan.next_stage(standing(), paces, left(), begun):
-        begun.add(stage.name)
-        took = plan.seconds(stage, paces)
-        if took > left():
-            say(f"{stage.name} is begun, but its {took / 60:.1f} minutes are more than are left.")
-        if not within(left(), functools.partial(do, stage)):
-            say(f"The time is up; {stage.name} is saved.")
-            break
-    for stage in standing():
-        if stage.why_not and not stage.done:
-            say(f"{stage.name}: not run, {stage.why_not}")
-        elif not stage.done:
-            rest = plan.seconds(stage, paces) / 60
-            about = f"about {rest:.1f} minutes" if stage.kind in paces else "some time"
-            say(f"{stage.name}: {about} left to do; the same command goes on.")
 
 
 def run(job: Job, splits: table1.Splits, stage: plan.Stage) -> None:
@@ -182,44 +123,14 @@ def run(job: Job, splits: table1.Splits, stage: plan.Stage) -> None:
         job.experiment.run(stage.row, splits, *where)
 
 
-def within(seconds: float, work: Callable[[], None]) -> bool:
-    """Do some work; whether it ended in time. When time is up it is stopped as by Ctrl-C, on
-    which training saves itself."""
-    if math.isinf(seconds):
-        work()
-        return True
-    rang = threading.Event()
-
-    def ring() -> None:
-        rang.set()
-        _thread.interrupt_main()
-
-    timer = threading.Timer(max(0.0, seconds), ring)
-    timer.daemon = True
-    try:
-        timer.start()
-        try:
-            work()
-        finally:
-            timer.cancel()
-    except KeyboardInterrupt:
-        if not rang.is_set():
-            raise
-        return False
-    return True
-
-
 def known_paces(
     job: Job, splits: table1.Splits, found: dict[str, plan.Pace], say: Callable[[str], None]
 ) -> None:
-    """Fill in the pace of every kind of stage that is not done: as chosen from, as recorded on this
-    machine, or measured now."""
-    pattern = f"{job.name('', 0).removesuffix('-seed0')}*-seed*.json"
-    found |= budget.recorded_paces(
-        Record.load(path) for path in (job.results / table1.EXPERIMENT).glob(pattern)
-    )
-    if job.choice and job.choice.device == environment()["device"]:
+    """Fill in the pace of every kind of stage that is not done: as chosen from or, better, as
+    recorded on this machine; else measured now, but for descriptors, which have no epochs."""
+    if job.choice and job.choice.measured_here:
         found |= job.choice.paces
+    found |= budget.recorded_paces(timed_records(job))
     todo = [stage for stage in stages(job) if not stage.done and not stage.why_not]
     for stage in todo:
         if stage.kind in found or stage.row in DESCRIPTORS:
@@ -235,6 +146,6 @@ def choose_epochs(job: Job, paces: plan.Paces, minutes: float, left: float) -> b
     """The share of epochs with which one seed fits; all seeds keep it, so that each is the same
     run."""
     first = [stage for stage in stages(job) if stage.seed == 0]
-    begun = not all(stage.untouched for stage in first)
-    share = 1.0 if begun else plan.share_that_fits(first, paces, left)
-    return budget.Budget(minutes, share, environment()["device"], paces)
+    share = 1.0 if begun(job) else plan.share_that_fits(first, paces, left)
+    here = environment()
+    return budget.Budget(minutes, share, here["device"], paces, here["threads"])

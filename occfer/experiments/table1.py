@@ -5,6 +5,7 @@ split; every row is fine-tuned from it. The validation split chooses the epoch, 
 split is scored once, when the row is finished.
 """
 
+import glob
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -127,6 +128,7 @@ def pretrained_encoder(
     pool = splits.pool
     if has_model(folder):
         refuse_another_encoder(folder, stated_recipe(folder), recipe, pool, runs)
+        pack(folder, torch.float32)  # a call that was stopped between the two has not
         return load_encoder(folder / "model")
     pretrained = pretrain(pool, recipe, run=folder)
     record = make_record(
@@ -260,7 +262,7 @@ def recorded(
     results: Path, data: str, tier: Tier, row: str, experiment: str = EXPERIMENT
 ) -> tuple[Record, ...]:
     """Every recorded seed of one row."""
-    pattern = f"{record_name(data, tier, row, 0)[:-1]}*.json"
+    pattern = f"{glob.escape(record_name(data, tier, row, 0)[:-1])}*.json"
     return tuple(Record.load(path) for path in sorted((results / experiment).glob(pattern)))
 
 

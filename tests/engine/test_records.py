@@ -6,12 +6,17 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from tokenize import TokenError
+from zipfile import BadZipFile
 
 import numpy as np
 import pytest
 
 import occfer
+from occfer.engine import records
+from occfer.engine.conditions import Conditions
 from occfer.engine.evaluate import Predictions
 from occfer.engine.records import Record, environment, make_record
 from occfer.recipes import as_dict, from_dict, pretraining
@@ -67,6 +72,62 @@ def test_every_number_can_be_computed_again(record, tmp_path) -> None:
     loaded = Record.load(record.save(tmp_path))
     assert loaded.predictions.metrics() == loaded.metrics
     assert loaded.metrics["accuracy"] == 0.75
+
+
+def test_what_lacks_something_that_a_run_states_is_one_sentence(record, tmp_path) -> None:
+    path = record.save(tmp_path)
+    recipe, [train] = record.values["recipe"], record.values["data"].values()
+    nameless = {name: value for name, value in train.items() if name != "sha256"}
+    for strange in (
+        {"metrics": 5}, {"data": {"train": nameless}}, {"data": {"train": 5}}, {"history": "none"},
+        {"recipe": recipe | {"epochs": "ten"}}, {"recipe": recipe | {"kind": ["a"]}},
+        {"recipe": recipe | {"network": 5}}, {"recipe": {}}, {"environment": None}, {"name": 5},
+    ):  # fmt: skip
+        path.write_text(json.dumps(record.values | strange))
+        with pytest.raises(ValueError, match="should be the record of a run, but are damaged"):
+            Record.load(path)
+    for words in ("{}", '{"data": {}}', "[]", "5", "{", "[" * 100_000):
+        path.write_text(words)
+        with pytest.raises(ValueError, match="should be the record of a run, but are damaged"):
+            Record.load(path)
+
+
+@pytest.mark.parametrize(
+    "damage", [NotImplementedError, TokenError, RuntimeError, EOFError, BadZipFile, OSError]
+)
+def test_damaged_predictions_are_one_sentence(record, tmp_path, monkeypatch, damage) -> None:
+    """Of what NumPy raises for bytes that were changed, all of it was seen."""
+    path = record.save(tmp_path)
+
+    def load(_: Path) -> None:
+        raise damage("bad")
+
+    monkeypatch.setattr(records, "load_predictions", load)
+    with pytest.raises(ValueError, match="should be the record of a run, but are damaged"):
+        Record.load(path)
+
+
+def test_predictions_of_another_run_are_refused(record, predictions, tmp_path) -> None:
+    path = record.save(tmp_path)
+    other = replace(predictions, targets=np.array([0, 3, 3, 6]))
+    other.save(path.with_suffix(".npz"))
+    with pytest.raises(ValueError, match=r"beside its own predictions, but .*\.npz gives other"):
+        Record.load(path)
+    Conditions({"0": predictions}).save(path.with_suffix(".npz"))
+    with pytest.raises(ValueError, match="beside its own predictions"):
+        Record.load(path)
+
+
+def test_a_curve_is_compared_with_its_own_predictions_condition_by_condition(
+    record, predictions, tmp_path
+) -> None:
+    other = replace(predictions, targets=np.array([0, 3, 3, 6]))
+    curve = Conditions({"0": predictions, "30": predictions})
+    path = Record(record.values | {"metrics": curve.metrics()}, curve).save(tmp_path)
+    assert Record.load(path).metrics == curve.metrics()
+    Conditions({"0": other, "30": other}).save(path.with_suffix(".npz"))
+    with pytest.raises(ValueError, match="beside its own predictions"):
+        Record.load(path)
 
 
 def test_it_says_what_was_run_on_what_and_with_what(record, toy_faces) -> None:

@@ -73,6 +73,36 @@ def test_packing_twice_writes_once_and_a_changed_network_again(encoder_run: Path
     assert json.loads((place / "config.json").read_text())["source"] == source
 
 
+STRANGE = ["{}", "[]", "{", "5", "[" * 100_000, '{"source": 5}']
+
+
+@pytest.mark.parametrize("words", STRANGE)
+def test_damaged_words_of_parts_are_written_anew(encoder_run: Path, words: str) -> None:
+    """They bar no network that is there as a whole."""
+    place = carry.pack(encoder_run, torch.float32)
+    sound = (place / "config.json").read_text()
+    (place / "config.json").write_text(words)
+    carry.pack(encoder_run, torch.float32)
+    assert (place / "config.json").read_text() == sound
+
+
+@pytest.mark.parametrize("words", [*STRANGE, "options", "parts"])
+def test_parts_with_strange_words_are_one_sentence(
+    encoder_run: Path, tmp_path: Path, words: str
+) -> None:
+    carry.pack(encoder_run, torch.float32)
+    there = moved(encoder_run, tmp_path / "there")
+    stated = there / "parts" / "config.json"
+    changed = {"options": {"options": 5}, "parts": {"parts": {}}}
+    if words in changed:
+        sound = json.loads(stated.read_text())
+        words = json.dumps({name: sound[name] for name in sound if name != words} | changed[words])
+    stated.write_text(words)
+    with pytest.raises(ValueError, match="should hold a network in parts, but is damaged"):
+        carry.unpack(there)
+    assert not carry.has_model(there)
+
+
 def test_a_network_that_is_there_is_not_replaced_by_its_rounded_copy(encoder_run: Path) -> None:
     carry.pack(encoder_run, torch.float16)
     before = (encoder_run / "model" / "config.json").read_bytes()

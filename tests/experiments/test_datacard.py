@@ -317,3 +317,18 @@ def test_time_that_is_up_stops_a_look_and_the_next_call_goes_on(
     assert any("left to do; the same command goes on" in each for each in said)
     (once,) = call("once")
     assert np.array_equal(found[0].predictions.probabilities, once.predictions.probabilities)
+
+
+def test_a_network_of_table_1_has_the_share_that_was_chosen_there(
+    transfers, tmp_path: Path
+) -> None:
+    """Rendered faces keep all their epochs beside it."""
+    budget.Budget(25, 0.5, "a GPU").save(budget.place(tmp_path / "runs", "fer2013", "smoke"))
+    said: list[str] = []
+    transfers(dry=True, say=said.append)
+    assert [line.split()[1] for line in said[-1].splitlines()[1:-1]] == ["2", "1"]
+    there, back = transfers()
+    assert "budget" not in there.values
+    stated = back.values["budget"]
+    assert (stated["share"], stated["epochs_of_tier"], stated["epochs_planned"]) == (0.5, 2, 1)
+    assert back.values["recipe"]["epochs"] == len(back.values["history"]) == 1

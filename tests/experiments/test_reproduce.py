@@ -1,7 +1,6 @@
 """The whole of Table 1 on SynthFER, small: planned, stopped, carried away, gone on with."""
 
 import json
-import math
 import shutil
 import time
 from collections.abc import Callable
@@ -11,36 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from occfer import load_faces, recipes
+from occfer import recipes
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import Record, environment
 from occfer.experiments import budget, jobs, plan, reproduce, table1
 from occfer.experiments.budget import Budget
 from occfer.experiments.plan import Pace
 from occfer.experiments.rows import TABLE1_ROWS, table1_row
-from occfer.recipes import NetworkRecipe
 
 # ImageNet's weights fit no network as narrow as this one, so the first row cannot be run.
 ROWS = [row for row in TABLE1_ROWS if row != "Res18"]
 PACES = {
     "pretraining resnet18": Pace(0.01), "plain resnet18": Pace(0.01), "fgw resnet18": Pace(0.01),
 }  # fmt: skip
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A narrow network and the first of SynthFER's people, so that a seed takes seconds."""
-    network = NetworkRecipe(width=8, stem="small", size=24)
-    monkeypatch.setitem(recipes.NETWORKS, "smoke", network)
-    epochs = {
-        "pretrain": dict(epochs=24, batch_size=32, learning_rate=1e-3),
-        "finetune": dict(epochs=4, batch_size=32, learning_rate=1e-3, patience=4),
-    }
-    monkeypatch.setitem(recipes.BUDGETS, "smoke", epochs)
-    splits = [load_faces("synthfer", split, size=24) for split in ("train", "val", "test")]
-    few = table1.Splits(splits[0][:96], splits[1][:32], splits[2][:32])
-    monkeypatch.setattr(table1, "load_splits", lambda data, root: few)
-    monkeypatch.setattr(budget, "BATCHES", {"cpu": 1, "cuda": 1})
 
 
 def call(folder: Path, say: Callable[[str], None] = lambda _: None, **more) -> list[Record]:
@@ -186,14 +168,6 @@ def test_a_measured_pace_is_that_of_an_epoch(tiny) -> None:
     assert 0.4 < sorted(ratios)[1] < 2.5
 
 
-def test_the_first_epoch_tells_what_starting_costs() -> None:
-    """Epochs of 20, 5, 5 and 6 seconds over a quarter of the faces: 15 of them were the start."""
-    history = [{"seconds": ended} for ended in (20.0, 25.0, 30.0, 36.0)]
-    assert budget.pace_of(history, share=0.25) == Pace(epoch=20.0, startup=15.0)
-    quicker_at_first = [{"seconds": ended} for ended in (4.0, 9.0, 14.0)]
-    assert budget.pace_of(quicker_at_first) == Pace(epoch=5.0, startup=0.0)
-
-
 def test_the_share_is_chosen_once_and_for_every_seed(tiny, tmp_path: Path) -> None:
     paces = {kind: Pace(1.0) for kind in PACES}
     told = job(tmp_path, tuple(ROWS), seeds=3)
@@ -284,53 +258,6 @@ def test_records_that_were_copied_without_their_runs_still_tell_the_share(tiny, 
 def test_no_seeds_or_no_time_is_one_sentence(tiny, tmp_path, wrong) -> None:
     with pytest.raises(ValueError, match="seeds should be at least 1, and minutes more than 0"):
         call(tmp_path, **wrong)
-
-
-def test_a_damaged_choice_is_one_sentence(tmp_path: Path) -> None:
-    place = budget.place(tmp_path, "fer2013", "paper")
-    Budget(25, 0.3, "a GPU", PACES).save(place)
-    assert budget.chosen(tmp_path, "fer2013", "paper") == Budget(25, 0.3, "a GPU", PACES)
-    assert budget.chosen(tmp_path, "fer2013", "laptop") is None
-    for damage in ("{", "[]", '{"share": 2}', place.read_text().replace("0.3", "1.3")):
-        place.write_text(damage)
-        with pytest.raises(ValueError, match=r"should hold the share of epochs .* is damaged"):
-            budget.chosen(tmp_path, "fer2013", "paper")
-
-
-def test_paces_come_from_runs_of_this_machine_alone() -> None:
-    def run(seconds: list[float], more: dict = {}, **environment_changes) -> Record:  # noqa: B006
-        recipe = recipes.as_dict(recipes.pretraining("smoke"))
-        history = [{"seconds": each} for each in seconds]
-        there = {**environment(), **environment_changes}
-        said = {"recipe": {**recipe, **more}, "tier": "smoke", "environment": there}
-        return Record({**said, "history": history})
-
-    here = [run([9.0, 10.0, 11.0, 12.0]), run([5.0, 8.0]), run([1.0, 3.0]), run([7.0])]
-    foreign = [run([1.0, 2.0], device="another"), run([1.0, 2.0], threads=-1)]
-    foreign.append(run([1.0, 2.0], {"precision": "bf16-mixed"}))
-    # Epochs of 1, 3 and 2 seconds; the first of a run may hold its start and counts for nothing.
-    assert budget.recorded_paces(here + foreign) == {"pretraining resnet18": Pace(2.0)}
-    assert budget.recorded_paces(foreign) == {}
-
-
-def test_work_in_time_is_left_alone_and_late_work_is_stopped_and_saved(
-    tiny, tmp_path: Path
-) -> None:
-    assert reproduce.within(math.inf, lambda: None)
-    assert reproduce.within(60.0, lambda: None)
-    faces = table1.load_splits("synthfer", None).train
-    recipe = recipes.pretraining("smoke", epochs=10_000)
-    late = lambda: pretrain(faces, recipe, run=tmp_path, progress=False)  # noqa: E731
-    assert not reproduce.within(1.0, late)
-    assert list(tmp_path.glob("state-*.json"))
-
-
-def test_ctrl_c_of_the_user_is_not_taken_for_the_end_of_the_time() -> None:
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        reproduce.within(60.0, interrupted)
 
 
 def test_a_tenth_of_the_labels_has_a_pace_of_its_own(tiny, tmp_path: Path) -> None:
