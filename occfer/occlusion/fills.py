@@ -4,7 +4,6 @@ import math
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
@@ -35,8 +34,20 @@ def texture(shape: tuple[int, int, int, int], generator: Generator, device) -> T
 
 def blurred(images: Float[Tensor, "batch channels height width"]) -> Tensor:
     """The picture itself, its details lost: averaged in few cells, enlarged bilinearly."""
-    cells = F.adaptive_avg_pool2d(images, BLUR_CELLS)
+    rows, columns = (_windows(side, BLUR_CELLS, images) for side in images.shape[-2:])
+    with torch.autocast(images.device.type, enabled=False):
+        cells = (rows @ images) @ columns.mT
     return enlarged(cells, *images.shape[-2:])
+
+
+def _windows(size: int, cells: int, like: Tensor) -> Float[Tensor, "cells size"]:
+    """The share of every pixel in each cell's mean; the windows of adaptive pooling, which touch
+    or overlap by a pixel."""
+    pixel = torch.arange(size, device=like.device)
+    cell = torch.arange(cells, device=like.device)[:, None]
+    first, end = cell * size // cells, ((cell + 1) * size + cells - 1) // cells
+    inside = (pixel >= first) & (pixel < end)
+    return (inside / (end - first)).to(like)
 
 
 def enlarged(
@@ -51,10 +62,12 @@ def enlarged(
 
 def _tents(cells: int, size: int, like: Tensor) -> Float[Tensor, "size cells"]:
     """The share of every cell in each of ``size`` pixels; pixels beyond the outer centres clamp."""
-    centre = torch.arange(cells, dtype=like.dtype, device=like.device)
-    pixel = torch.arange(size, dtype=like.dtype, device=like.device)
+    # In half precision pixels would have no places of their own.
+    exact = torch.promote_types(like.dtype, torch.float32)
+    centre = torch.arange(cells, dtype=exact, device=like.device)
+    pixel = torch.arange(size, dtype=exact, device=like.device)
     place = ((pixel + 0.5) * (cells / size) - 0.5).clamp(0, cells - 1)
-    return (1 - (place[:, None] - centre).abs()).relu()
+    return (1 - (place[:, None] - centre).abs()).relu().to(like)
 
 
 def other_faces(images: Float[Tensor, "batch channels height width"], generator: Generator):
@@ -73,7 +86,7 @@ def other_faces(images: Float[Tensor, "batch channels height width"], generator:
 def draw_fill(
     images: Float[Tensor, "batch channels height width"], fill: Fill, generator: Generator
 ) -> Float[Tensor, "batch channels #height #width"]:
-    """What stands where a face is covered, in [0, 1]; broadcastable over each picture.
+    """What stands where a face is covered, in [0, 1] and of the pictures' type; broadcastable.
 
     ``fill``: ``black``, ``mean`` (of the picture), ``constant`` (a random colour), ``noise``
     (white), ``texture`` (smooth patches), ``mixed`` (each face draws one of the last three),
@@ -87,11 +100,11 @@ def draw_fill(
         case "mean":
             return images.mean(dim=(2, 3), keepdim=True)
         case "constant":
-            return uniform(0, 1, *one_colour, generator=generator, device=device)
+            return uniform(0, 1, *one_colour, generator=generator, device=device).to(images)
         case "noise":
-            return noise(shape, generator, device)
+            return noise(shape, generator, device).to(images)
         case "texture":
-            return texture(shape, generator, device)
+            return texture(shape, generator, device).to(images)
         case "mixed":
             return _mixed(images, generator)
         case "blur":

@@ -28,6 +28,10 @@ PITCH_TRUST = 0.4
 of the formula."""
 LEAST_EYE_DISTANCE = 2.0
 """Pixels; nothing can be fitted to a face whose eyes are closer together."""
+FURTHEST = 1e9
+"""Pixels; products of larger coordinates do not fit into single precision."""
+FLATTEST = 1e-4
+"""Share of a head's area in the square of its extent; of points on one line it is zero."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,8 @@ def fit_head(landmarks: Float[Tensor, "batch 5 2"]) -> HeadPose:
     as their centre.
 
     Raises:
-        ValueError: a landmark is missing (NaN or infinite), or the eyes lie on top of each other.
+        ValueError: a landmark is missing (NaN or infinite) or further away than ``FURTHEST``, the
+            eyes lie on top of each other, or all points of a face lie on one line.
     """
     _check_landmarks(landmarks)
     left, right, nose, *corners = landmarks.unbind(dim=1)
@@ -137,6 +142,7 @@ def fit_head(landmarks: Float[Tensor, "batch 5 2"]) -> HeadPose:
     design = torch.cat([model, ones], dim=2)
     normal = design.mT @ design
     solution = torch.linalg.solve(normal, design.mT @ measured)
+    _check_flatness(solution[:, :2])
     return HeadPose(yaw, pitch, solution[:, :2].mT, solution[:, 2])
 
 
@@ -190,6 +196,12 @@ def _check_landmarks(landmarks: Tensor) -> None:
             f"faces lack some (the first is face {int(lost.nonzero()[0])}); detect them, or leave "
             f"these faces out."
         )
+    far = (landmarks.abs() > FURTHEST).flatten(1).any(dim=1)
+    if bool(far.any()):
+        raise ValueError(
+            f"landmarks must lie within {FURTHEST:g} pixels of the picture, but those of face "
+            f"{int(far.nonzero()[0])} do not; correct them."
+        )
     distance = (landmarks[:, 1] - landmarks[:, 0]).norm(dim=1)
     close = distance < LEAST_EYE_DISTANCE
     if bool(close.any()):
@@ -198,4 +210,14 @@ def _check_landmarks(landmarks: Tensor) -> None:
             f"the eyes of a face must lie at least {LEAST_EYE_DISTANCE:g} pixels apart, but those "
             f"of face {face} are {float(distance[face]):.2f} apart; correct its landmarks or "
             f"enlarge the picture."
+        )
+
+
+def _check_flatness(linear: Float[Tensor, "batch 2 2"]) -> None:
+    area, extent = torch.linalg.det(linear).abs(), linear.square().sum(dim=(1, 2))
+    flat = area < FLATTEST * extent
+    if bool(flat.any()):
+        raise ValueError(
+            f"the five landmarks of a face must not lie on one line, but those of face "
+            f"{int(flat.nonzero()[0])} do; correct them."
         )

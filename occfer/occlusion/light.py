@@ -75,7 +75,7 @@ def estimate_light(images: Float[Tensor, "batch 3 height width"], pose: HeadPose
     design = torch.cat([ones, normals[:, :2]], dim=1).flatten(2)  # [B, 3, pixels]
     weighted = design * weight.flatten(1)[:, None]
     # Where a face shows too little of itself, the light falls back to an even one.
-    ridge = torch.diag(torch.tensor([1e-3, 0.05, 0.05])).to(images) * images[0, 0].numel() / 10
+    ridge = torch.diag(torch.tensor([1e-3, 0.05, 0.05])).to(images) * images.shape[-2:].numel() / 10
     normal = weighted @ design.mT + ridge
     mean, *slopes = torch.linalg.solve(normal, weighted @ luma.flatten(1)[..., None])[..., 0].T
     slope = torch.stack(slopes, dim=1) / mean.clamp(min=0.02)[:, None]

@@ -51,16 +51,18 @@ def draw_shapes(
     Rectangles stay upright.
 
     Raises:
-        ValueError: no such kind, or a count below 1.
+        ValueError: no such kind, or no whole count from 1.
     """
-    if kind not in get_args(Shape) or count < 1:
+    if kind not in get_args(Shape) or not isinstance(count, int) or count < 1:
         raise ValueError(
-            f"shape must be one of {', '.join(get_args(Shape))} and count at least 1; got "
-            f"{kind!r} and {count}."
+            f"shape must be one of {', '.join(get_args(Shape))} and count a whole number of at "
+            f"least 1; got {kind!r} and {count}."
         )
+    device = generator.device
 
     def draw(low: float, high: float, *shape: int) -> Tensor:
-        return uniform(low, high, batch, count, *shape, generator=generator).double()
+        sample = uniform(low, high, batch, count, *shape, generator=generator, device=device)
+        return sample.double()
 
     return Shapes(
         kind,

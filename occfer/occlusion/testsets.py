@@ -160,9 +160,11 @@ def make_manifest(
         real: really occluded faces, to stand beside the synthetic ones under the name ``real``.
 
     Raises:
-        ValueError: no variant, an unknown one, or an item for faces without landmarks; before any
-            face is covered.
+        ValueError: no face, no variant, an unknown one, or an item for faces without landmarks;
+            before any face is covered.
     """
+    if not len(faces):
+        raise ValueError(f"a manifest needs at least one face, but {faces!r} holds none.")
     variants = fitting(faces) if variants is None else variants
     if not variants and real is None:
         raise ValueError(f"a manifest needs at least one of {', '.join(SYNTHETIC)}; got none.")
@@ -240,15 +242,15 @@ def _with_item(faces: FaceSet, item: str, seed: int, only: Only) -> tuple[FaceSe
     variation = draw_variation(len(faces), generator).to(faces.device)
     if only is not None:
         faces, variation = faces[only], variation[only]
-    images, masks = torch.empty_like(faces.images), []
+    images = torch.empty_like(faces.images)
+    masks = torch.empty((len(faces), *faces.size), dtype=torch.bool, device=faces.device)
     for start in range(0, len(faces), BATCH):
         rows = slice(start, start + BATCH)
         # A memory-mapped set is read piece by piece.
         pixels = faces.images[rows].double() / 255
-        worn, mask = wear(pixels, faces.landmarks[rows], item, variation=variation[rows])
+        worn, masks[rows] = wear(pixels, faces.landmarks[rows], item, variation=variation[rows])
         images[rows] = (worn * 255).round().byte()
-        masks.append(mask)
-    return faces, images, torch.cat(masks)
+    return faces, images, masks
 
 
 def hashed_noise(

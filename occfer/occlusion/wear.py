@@ -42,7 +42,8 @@ def wear(
     """Put one item on each face, fitted by its landmarks and lit like the face (§3.5).
 
     Args:
-        images: faces in [0, 1], grey (1 channel) or RGB (3); a grey picture gets a grey item.
+        images: faces in [0, 1], grey (1 channel) or RGB (3); a grey picture gets a grey item. They
+            keep their floating-point type; half precision is painted in single.
         landmarks: x and y in pixels of left eye, right eye, nose, left and right mouth corner, the
             centre of the first pixel being (0, 0); a :class:`~occfer.FaceSet` has them.
         item: a name of ``ITEMS``.
@@ -55,32 +56,38 @@ def wear(
         item covers. Clear lenses are not covered; their frames and reflections are.
 
     Raises:
-        ValueError: no such item, other shapes, or a face whose landmarks are missing or whose
-            eyes lie on top of each other.
+        ValueError: no such item, other shapes, bytes, a variation outside of [0, 1], or a face
+            whose landmarks cannot be fitted (:func:`occfer.occlusion.fitting.fit_head`).
     """
     if item not in ITEMS:
         raise ValueError(f"item must be one of {', '.join(ITEMS)}; got {item!r}.")
-    _check_shapes(images, landmarks, variation)
+    _check(images, landmarks, variation)
     if variation is None:
         variation = draw_variation(len(images), generator or fresh_generator(images.device))
-    colours = images.expand(-1, 3, -1, -1)
-    pose = fit_head(landmarks.to(images))
-    scene = Scene(colours, pose, variation.to(images))
+    # Matrices are not inverted in half precision.
+    exact = images.to(torch.promote_types(images.dtype, torch.float32))
+    pose = fit_head(landmarks.to(exact))
+    scene = Scene(exact.expand(-1, 3, -1, -1), pose, variation.to(exact))
     ITEMS[item](scene)
     worn, mask = scene.finish(shadows)
     if images.shape[1] == 1:
         weights = torch.tensor(LUMA).to(worn)[:, None, None]
         worn = (worn * weights).sum(dim=1, keepdim=True)
         if not shadows:
-            worn = torch.where(mask[:, None], worn, images)
-    return worn, mask
+            worn = torch.where(mask[:, None], worn, exact)
+    return worn.to(images.dtype), mask
 
 
-def _check_shapes(images: Tensor, landmarks: Tensor, variation: Tensor | None) -> None:
+def _check(images: Tensor, landmarks: Tensor, variation: Tensor | None) -> None:
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(
             f"images must be [batch, 1 or 3 channels, height, width], got {list(images.shape)}; "
             f"add or move the missing axis."
+        )
+    if not images.is_floating_point():
+        raise ValueError(
+            f"images must be of a floating-point type in [0, 1], got {images.dtype}; divide bytes "
+            f"by 255."
         )
     if landmarks.shape != (len(images), 5, 2):
         raise ValueError(
@@ -91,4 +98,8 @@ def _check_shapes(images: Tensor, landmarks: Tensor, variation: Tensor | None) -
         raise ValueError(
             f"variation must be [{len(images)}, {NUMBERS}], got {list(variation.shape)}; draw it "
             f"with draw_variation."
+        )
+    if variation is not None and not bool(((variation >= 0) & (variation <= 1)).all()):
+        raise ValueError(
+            "variation must lie in [0, 1], but a number does not; draw it with draw_variation."
         )

@@ -1,4 +1,5 @@
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -9,10 +10,11 @@ from scipy.stats import chisquare, kstest
 
 from occfer.occlusion import block
 from occfer.occlusion.blocks import ASPECT, block_mask, draw_blocks, draw_fill
-from occfer.occlusion.fills import enlarged
+from occfer.occlusion.fills import Fill, enlarged
 from occfer.randomness import generator_for
 
-FILLS = ("black", "mean", "constant", "noise", "texture", "mixed")
+FILLS = get_args(Fill)
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 ratios = st.floats(0, 1)
 sides = st.integers(1, 40)
 seeds = st.integers(0, 2**31)
@@ -73,8 +75,9 @@ def test_nothing_but_the_covered_pixels_changes(pictures, ratio, height, width, 
     assert torch.equal(faces, before)
     changed = (covered != faces).any(dim=1)
     assert not (changed & ~mask).any()
-    # The mean of a picture of one pixel is that pixel.
-    if fill != "mean" or height * width > 1:
+    # The mean of a picture of one pixel is that pixel, and so is the blur of one no larger than
+    # its cells.
+    if fill not in ("mean", "blur") or min(height, width) > 12:
         assert torch.equal(changed, mask)
     assert covered.min() >= 0
     assert covered.max() <= 1
@@ -95,6 +98,39 @@ def test_nothing_and_everything(pictures, height, width, seed) -> None:
 def test_a_share_outside_of_0_to_1_is_refused(ratio) -> None:
     with pytest.raises(ValueError, match=r"ratio .* must lie in \[0, 1\]; got values from"):
         block(torch.zeros(2, 3, 8, 8), ratio)
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        (dict(images=torch.zeros(2, 3, 8, 8, dtype=torch.uint8)), r"images .* floating-point type"),
+        (dict(images=torch.zeros(3, 8, 8)), r"images must be \[batch, .* got \[3, 8, 8\]"),
+        (dict(ratio=torch.full((3,), 0.2)), r"ratio must be one number or \[2\], .* got \[3\]"),
+        (dict(ratio=torch.full((2, 1), 0.2)), r"ratio must be one number or .* got \[2, 1\]"),
+        (dict(aspect=(0.0, 1.0)), r"aspect must be bounds .* above 0, .* got \(0.0, 1.0\)"),
+        (dict(aspect=(2.0, 1.0)), r"aspect must be bounds .* the lower one first"),
+    ],
+)
+def test_what_cannot_be_covered_is_refused_in_a_sentence(unchecked, changes, refusal) -> None:
+    asked = dict(images=torch.zeros(2, 3, 8, 8), ratio=0.2) | changes
+    with pytest.raises(ValueError, match=refusal):
+        unchecked(block)(**asked)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("fill", FILLS)
+def test_the_faces_keep_their_type_and_look_alike_in_all(pictures, fill, dtype) -> None:
+    faces = pictures(6, 3, 40, 112)
+    expected, where = block(faces, 0.4, fill, generator_for(5))
+    covered, mask = block(faces.to(dtype), 0.4, fill, generator_for(5))
+    assert covered.dtype == draw_fill(faces.to(dtype), fill, generator_for(5)).dtype == dtype
+    assert torch.equal(mask, where)
+    torch.testing.assert_close(covered.float(), expected, atol=0.01, rtol=0)
+
+
+def test_a_picture_higher_than_sixteen_bits_count_is_covered_to_the_pixel() -> None:
+    mask = mask_of(0.5, 40_001, 2, batch=2)
+    assert mask.sum(dim=(1, 2)).tolist() == [40_001] * 2
 
 
 def test_an_unknown_fill_is_refused(unchecked) -> None:

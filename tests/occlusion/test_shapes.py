@@ -2,11 +2,12 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
 from occfer.occlusion import block
-from occfer.occlusion.fills import draw_fill
+from occfer.occlusion.fills import BLUR_CELLS, blurred, draw_fill, enlarged
 from occfer.occlusion.shapes import draw_shapes, gauge, shape_mask
 from occfer.randomness import generator_for
 
@@ -74,9 +75,9 @@ def test_several_shapes_are_several_places() -> None:
     assert lit.double().mean() > 0.95
 
 
-@pytest.mark.parametrize(("shape", "count"), [("heart", 1), ("ellipse", 0)])
+@pytest.mark.parametrize(("shape", "count"), [("heart", 1), ("ellipse", 0), ("ellipse", 2.5)])
 def test_an_unknown_shape_and_a_count_of_none_are_refused(unchecked, shape, count) -> None:
-    with pytest.raises(ValueError, match=r"shape must be one of .* and count at least 1; got"):
+    with pytest.raises(ValueError, match=r"shape must be one of .* and count a whole .* 1; got"):
         unchecked(draw_shapes)(1, generator_for(0), shape, count)
 
 
@@ -99,9 +100,17 @@ def test_a_patch_is_the_same_place_of_another_face_of_the_batch(pictures) -> Non
         block(faces[:1], 0.4, "patch")
 
 
+@pytest.mark.parametrize(("height", "width"), [(48, 48), (112, 100), (5, 7), (1, 13)])
+def test_blur_averages_over_the_windows_of_adaptive_pooling(pictures, height, width) -> None:
+    faces = pictures(3, 3, height, width)
+    expected = enlarged(F.adaptive_avg_pool2d(faces, BLUR_CELLS), height, width)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(blurred(faces), expected, atol=1e-6, rtol=0)
+
+
 def test_blur_keeps_the_mean_and_loses_the_detail(pictures) -> None:
     faces = pictures(3, 3, 48, 48)
-    blurred = draw_fill(faces, "blur", generator_for(0))
-    torch.testing.assert_close(blurred.mean(), faces.mean(), atol=0.01, rtol=0)
-    steps = (blurred[..., 1:] - blurred[..., :-1]).abs().max()
+    soft = draw_fill(faces, "blur", generator_for(0))
+    torch.testing.assert_close(soft.mean(), faces.mean(), atol=0.01, rtol=0)
+    steps = (soft[..., 1:] - soft[..., :-1]).abs().max()
     assert steps < 0.05 < (faces[..., 1:] - faces[..., :-1]).abs().max()

@@ -63,6 +63,16 @@ def test_a_few_faces_are_covered_as_among_all(few, variant) -> None:
     assert torch.equal(alone.extras["covered"], among.extras["covered"])
 
 
+@pytest.mark.parametrize("variant", ["block-20", "cap"])
+def test_of_no_faces_none_are_covered(few, variant) -> None:
+    nobody = torch.zeros(0, dtype=torch.int64)
+    for made in (occluded(few[:0], variant), occluded(few, variant, only=nobody)):
+        assert made.images.shape == (0, *few.images.shape[1:])
+        assert made.extras["covered"].shape == (0, 48, 48)
+    with pytest.raises(ValueError, match="needs at least one face"):
+        make_manifest(few[:0], (variant,))
+
+
 def test_another_seed_is_another_set(few) -> None:
     for variant in FEW[1:]:
         assert not torch.equal(occluded(few, variant, 1).images, occluded(few, variant, 2).images)

@@ -254,6 +254,51 @@ def test_eyes_on_top_of_each_other_are_refused(pictures) -> None:
         wear(pictures(2, 3, 48, 48), landmarks)
 
 
+@pytest.mark.parametrize(
+    "points",
+    [
+        [[10, 20], [30, 20], [20, 20], [15, 20], [25, 20]],
+        [[10, 10], [30, 30], [20, 20], [15, 15], [25, 25]],
+        [[10, 20.5], [31, 10.2], [20, 15.59524], [20, 15.59524], [20, 15.59524]],
+    ],
+)
+def test_landmarks_on_one_line_are_refused(pictures, points) -> None:
+    landmarks = face_at(48, 48, 3)
+    landmarks[2] = torch.tensor(points)
+    with pytest.raises(ValueError, match=r"must not lie on one line, but those of face 2 do"):
+        wear(pictures(3, 3, 48, 48), landmarks)
+
+
+def test_landmarks_out_of_this_world_are_refused(pictures) -> None:
+    with pytest.raises(ValueError, match=r"within 1e\+09 pixels .* those of face 0 do not"):
+        wear(pictures(1, 3, 48, 48), face_at(48, 48) * 1e20)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -0.1, 1.1])
+def test_a_variation_that_nobody_draws_is_refused(pictures, bad) -> None:
+    variation = draw_variation(2, generator_for(0))
+    variation[1, 3] = bad
+    with pytest.raises(ValueError, match=r"variation must lie in \[0, 1\]"):
+        wear(pictures(2, 3, 48, 48), face_at(48, 48, 2), variation=variation)
+
+
+@pytest.mark.parametrize("item", ITEMS)
+def test_no_faces_get_no_items(item) -> None:
+    covered, mask = wear(torch.zeros(0, 3, 40, 48), torch.zeros(0, 5, 2), item, generator_for(0))
+    assert covered.shape == (0, 3, 40, 48)
+    assert mask.shape == (0, 40, 48)
+
+
+@pytest.mark.parametrize("item", ITEMS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_painted_like_single(pictures, item, dtype) -> None:
+    faces = pictures(2, 3, 48, 48).to(dtype)
+    covered, mask = wear(faces, face_at(48, 48, 2), item, generator_for(3))
+    expected, same = wear(faces.float(), face_at(48, 48, 2), item, generator_for(3))
+    assert torch.equal(covered, expected.to(dtype))
+    assert torch.equal(mask, same)
+
+
 def test_an_unknown_item_and_other_shapes_are_refused(pictures, unchecked) -> None:
     faces, bare = pictures(2, 3, 24, 24), unchecked(wear)
     with pytest.raises(ValueError, match=r"item must be one of surgical_mask, .*; got 'monocle'"):
@@ -262,5 +307,7 @@ def test_an_unknown_item_and_other_shapes_are_refused(pictures, unchecked) -> No
         bare(faces, face_at(24, 24, 1))
     with pytest.raises(ValueError, match=r"images must be \[batch, 1 or 3 channels"):
         bare(faces[:, :2], face_at(24, 24, 2))
+    with pytest.raises(ValueError, match=r"images must be of a floating-point type .* uint8"):
+        bare((faces * 255).byte(), face_at(24, 24, 2))
     with pytest.raises(ValueError, match=r"variation must be \[2, 12\], got \[2, 3\]"):
         bare(faces, face_at(24, 24, 2), variation=torch.zeros(2, 3))
