@@ -1,6 +1,7 @@
 """Stage after stage in the time there is, and what became of each, in words."""
 
 import functools
+import traceback
 from collections.abc import Callable
 
 from occfer.engine.timing import TimeIsUp, within
@@ -42,6 +43,7 @@ def carry_out(
             break
         except OF_ONE_STAGE as failure:
             failed[stage.name] = failure
+            _forget_frames(failure)
             say(f"{stage.name} failed: {failure or type(failure).__name__}")
     for stage in standing():
         if stage.why_not and not stage.done:
@@ -52,6 +54,13 @@ def carry_out(
             say(f"{stage.name}: {about} left to do; the same command goes on.")
     for failure in failed.values():
         raise failure
+
+
+def _forget_frames(failure: BaseException | None) -> None:
+    """Let go of what a failed stage held; its network may fill the memory that the next needs."""
+    while failure is not None:
+        traceback.clear_frames(failure.__traceback__)
+        failure = failure.__cause__ or failure.__context__
 
 
 def _stopped(stage: plan.Stage, given: float, words: str) -> str:

@@ -110,6 +110,21 @@ def test_a_folder_with_brackets_in_its_name_is_found(one_row: Path) -> None:
     assert [each.name for each in earlier.timed_records(told)] == [NAME]
 
 
+def test_a_descriptor_has_its_pace_from_the_record_of_another_seed(tiny, tmp_path: Path) -> None:
+    call(tmp_path, "figure3", rows=("HOG",))
+    told = replace(job(tmp_path, "figure3", ("HOG", "LBP")), seeds=2)
+    paces: dict[str, Pace] = {}
+    reproduce.known_paces(told, table1.load_splits("synthfer", None), paces, lambda _: None)
+    (record,) = jobs.recorded(told)
+    assert paces == {"HOG": Pace(0.0, startup=record.values["seconds"])}
+
+
+def test_a_state_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "state-000001.json").mkdir()
+    (tmp_path / "state-000000.json").write_text('{"place": {"epoch": 7}}')
+    assert jobs.epochs_done(tmp_path) == 7
+
+
 def test_recorded_paces_win_over_those_that_the_choice_was_made_from(
     one_row: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from occfer.cli import main
 from occfer.data.ferplus import COLUMNS
 from occfer.emotions import EMOTIONS, FERPLUS
 from occfer.engine.evaluate import Predictions, mcnemar
-from occfer.engine.records import Record
+from occfer.engine.records import Record, make_record
 from occfer.experiments import occlusion_ferplus, table1
 from occfer.experiments.occlusion_ferplus import (
     LABELS,
@@ -23,6 +23,7 @@ from occfer.experiments.occlusion_ferplus import (
     measure,
     sides_of,
 )
+from occfer.recipes import as_dict, finetuning
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
 HAPPY, FEAR, SURPRISE, NEUTRAL = map(EMOTIONS.index, ("happiness", "fear", "surprise", "neutral"))
@@ -68,7 +69,8 @@ def keep(results: Path, row: str, seed: int, said: np.ndarray, ids: tuple[str, .
     targets = np.array([label for label, *_ in FACES])
     predictions = Predictions(ids, targets, np.eye(7, dtype=np.float32)[said])
     name = table1.record_name("fer2013", "smoke", row, seed)
-    return Record({"experiment": "table1", "name": name, "seed": seed}, predictions).save(results)
+    recipe = as_dict(finetuning("smoke", seed=seed))
+    return make_record("table1", name, recipe, {}, [], 0.0, predictions, "smoke").save(results)
 
 
 ALWAYS_HAPPY = np.full(len(FACES), HAPPY)

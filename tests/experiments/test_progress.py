@@ -1,6 +1,8 @@
 """Stages that end, fail or are stopped; and what is said of each."""
 
+import gc
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -55,6 +57,33 @@ def test_a_stage_that_fails_bars_none_but_its_own(failure: Exception) -> None:
     assert work.said == [
         f"a failed: {failure}", "c: about 0.0 minutes left to do; the same command goes on.",
     ]  # fmt: skip
+
+
+def test_what_a_failed_stage_held_is_let_go_of_before_the_next() -> None:
+    class Network:
+        pass
+
+    networks: list[weakref.ref] = []
+
+    def train() -> None:
+        network = Network()
+        networks.append(weakref.ref(network))
+        raise RuntimeError("out of memory")
+
+    def do(each: Stage) -> None:
+        if each.name == "b":
+            gc.collect()
+            assert networks[0]() is None
+            return
+        try:
+            train()
+        except RuntimeError as reason:
+            raise MemoryError("too large a batch") from reason
+
+    work = Work(stage("a"), stage("b"))
+    with pytest.raises(MemoryError, match="too large a batch"):
+        work.carry_out(do)
+    assert work.done == {"b"}
 
 
 def test_a_full_disk_bars_everything() -> None:
