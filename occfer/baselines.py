@@ -23,7 +23,7 @@ from torchvision.transforms.v2.functional import resize
 from tqdm.auto import tqdm
 
 from occfer.data.faceset import FaceSet
-from occfer.emotions import EMOTIONS
+from occfer.emotions import EMOTIONS, UNLABELLED
 from occfer.engine.evaluate import Predictions
 from occfer.recipes import BaselineRecipe
 from occfer.views import luminance
@@ -111,39 +111,52 @@ def fit_baseline(
     """Fit one SVM for each C of the recipe, and keep the one the validation split likes best.
 
     Args:
-        train, validation: labelled faces. The test split has no business here.
+        train, validation: labelled faces, to train on of two expressions or more. The test split
+            has no business here.
         recipe: descriptor, size, dimensions kept by PCA, and the grid.
         progress: show a bar.
 
     Raises:
-        ValueError: a descriptor that is none of ``DESCRIPTORS``.
+        ValueError: a descriptor that is none of ``DESCRIPTORS``, a face without a label, or faces
+            of one expression alone.
     """
     if recipe.descriptor not in DESCRIPTORS:
         names = ", ".join(DESCRIPTORS)
         raise ValueError(f"descriptor must be one of {names}, got {recipe.descriptor!r}.")
+    _check_labels(train, validation)
     started = time.monotonic()
     seen, held_out = (described(faces, recipe, progress) for faces in (train, validation))
+    # Scale and principal axes do not depend on C.
+    kept = min(recipe.dimensions, *seen.shape)
+    axes = PCA(kept, svd_solver="randomized", random_state=recipe.seed)
+    front = make_pipeline(StandardScaler(), axes)
+    seen, labels = front.fit_transform(seen), train.labels.cpu().numpy()
+    held_out = front.transform(held_out)
     machines, history = [], []
     for trial, c in enumerate(recipe.c, 1):
-        machines.append(_machine(recipe, c, seen.shape).fit(seen, train.labels.numpy()))
-        accuracy = _predictions(machines[-1], validation, held_out).accuracy
+        machine = SVC(C=c, gamma="scale", cache_size=2000, break_ties=True).fit(seen, labels)
+        machines.append(machine)
+        accuracy = _predictions(machine, validation, held_out).accuracy
         history.append({"trial": trial, "C": c, "validation_accuracy": accuracy})
     best = int(np.argmax([row["validation_accuracy"] for row in history]))
-    seconds = time.monotonic() - started
-    return Baseline(recipe, machines[best], history, best + 1, seconds)
+    whole = make_pipeline(*front.named_steps.values(), machines[best])
+    return Baseline(recipe, whole, history, best + 1, time.monotonic() - started)
 
 
-def _machine(recipe: BaselineRecipe, c: float, shape: tuple[int, int]) -> Pipeline:
-    kept = min(recipe.dimensions, *shape)
-    return make_pipeline(
-        StandardScaler(),
-        PCA(kept, svd_solver="randomized", random_state=recipe.seed),
-        SVC(C=c, gamma="scale", cache_size=2000, break_ties=True),
-    )
+def _check_labels(train: FaceSet, validation: FaceSet) -> None:
+    for faces in (train, validation):
+        if bool((faces.labels == UNLABELLED).any()):
+            raise ValueError(f"every face must have a label, but some of {faces!r} have none.")
+    if len(train.labels.unique()) < 2:
+        raise ValueError(f"train must hold faces of two expressions or more, got {train.counts()}.")
 
 
-def _predictions(machine: Pipeline, faces: FaceSet, vectors: np.ndarray) -> Predictions:
+def _predictions(machine: Pipeline | SVC, faces: FaceSet, vectors: np.ndarray) -> Predictions:
+    decided = machine.decision_function(vectors)
+    if decided.ndim == 1:
+        # Of two classes scikit-learn gives the second one's value alone.
+        decided = np.stack([-decided, decided], axis=1)
     scores = np.full((len(faces), len(EMOTIONS)), -np.inf)
-    scores[:, machine.classes_] = machine.decision_function(vectors)
+    scores[:, machine.classes_] = decided
     probabilities = softmax(scores, axis=1).astype(np.float32)
     return Predictions(tuple(faces.ids), faces.labels.cpu().numpy(), probabilities)

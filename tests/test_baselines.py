@@ -5,6 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from occfer.baselines import CELLS, DESCRIPTORS, described, fit_baseline, grey_faces, lbp
 from occfer.data import load_faces
@@ -81,6 +85,54 @@ def test_validation_chooses_c(train, validation) -> None:
     assert second > first
     assert fitted.best_trial == 2
     assert fitted.evaluate(validation).accuracy == second
+
+
+def test_scale_and_axes_are_fitted_once_and_nothing_changes_by_it(
+    train, validation, monkeypatch
+) -> None:
+    recipe = baseline("HOG", "smoke", c=(1.0, 10.0), dimensions=32)
+    seen, held_out = (described(each, recipe, progress=False) for each in (train, validation))
+    expected = {
+        c: make_pipeline(
+            StandardScaler(),
+            PCA(32, svd_solver="randomized", random_state=recipe.seed),
+            SVC(C=c, gamma="scale", cache_size=2000, break_ties=True),
+        )
+        .fit(seen, train.labels.numpy())
+        .decision_function(held_out)
+        for c in recipe.c
+    }
+    for c in recipe.c:
+        alone = fit_baseline(train, validation, replace(recipe, c=(c,)), progress=False)
+        np.testing.assert_array_equal(alone.machine.decision_function(held_out), expected[c])
+    fits = []
+    fit = PCA.fit_transform
+    monkeypatch.setattr(PCA, "fit_transform", lambda *given: fits.append(1) or fit(*given))
+    both = fit_baseline(train, validation, recipe, progress=False)
+    assert len(fits) == 1
+    chosen = recipe.c[both.best_trial - 1]
+    np.testing.assert_array_equal(both.machine.decision_function(held_out), expected[chosen])
+
+
+def test_two_expressions_are_enough_and_one_is_not(train, validation) -> None:
+    two = (train.labels == 3) | (train.labels == 6)
+    recipe = baseline("HOG", "smoke", c=(10.0,))
+    fitted = fit_baseline(train[two], validation, recipe, progress=False)
+    found = fitted.evaluate(train[two])
+    vectors = described(train[two], recipe, progress=False)
+    assert found.labels.tolist() == fitted.machine.predict(vectors).tolist()
+    assert found.accuracy > 0.95
+    with pytest.raises(ValueError, match="faces of two expressions or more"):
+        fit_baseline(train[train.labels == 3], validation, recipe)
+
+
+def test_a_face_without_a_label_is_refused(train, validation) -> None:
+    labels = train.labels.clone()
+    labels[4] = -1
+    some = replace(train, labels=labels)
+    for splits in ((some, validation), (train, some)):
+        with pytest.raises(ValueError, match="every face must have a label, but some of"):
+            fit_baseline(*splits, baseline("HOG", "smoke"))
 
 
 def test_a_class_never_seen_is_never_named(train, validation) -> None:

@@ -37,6 +37,8 @@ REAL = "real"
 REAL_SPLIT = "occlusion"
 """What ``load_faces("ferplus", ...)`` calls its really occluded faces."""
 SEED = 2022
+SEEDS = 2**32
+"""How many seeds there are."""
 BATCH = 32
 FORMAT = "occfer occluded test sets 1"
 
@@ -87,14 +89,8 @@ class Manifest:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             variants = {name: Variant(**each) for name, each in content.pop("variants").items()}
             manifest = Manifest(**content, variants=variants)
-            kinds = {name: (REAL if name == REAL else _kind(name)) for name in variants}
-            if (
-                not variants
-                or type(manifest.seed) is not int
-                or not {"name", "split", "sha256"} <= manifest.data.keys()
-                or any(each.kind != kinds[name] for name, each in variants.items())
-            ):
-                raise KeyError("an entry is missing or of another kind")
+            if "format" not in content or not _is_sound(manifest):
+                manifest = None
         except FileNotFoundError as missing:
             raise FileNotFoundError(
                 f"{path} should be a manifest, but is not there; write one with occfer occlude."
@@ -127,9 +123,10 @@ def occluded(
         The covered set; its ``extras["covered"]`` is the mask, bool [N, H, W].
 
     Raises:
-        ValueError: no such variant, or landmarks are missing for an item.
+        ValueError: no such variant or seed, or landmarks are missing for an item.
     """
     _check_variant(variant, faces, faces.landmarks is not None)
+    _check_seed(seed)
     if variant in ITEMS:
         faces, images, masks = _with_item(faces, variant, seed, only)
     else:
@@ -160,8 +157,8 @@ def make_manifest(
         real: really occluded faces, to stand beside the synthetic ones under the name ``real``.
 
     Raises:
-        ValueError: no face, no variant, an unknown one, or an item for faces without landmarks;
-            before any face is covered.
+        ValueError: no face, no variant, an unknown one, an item for faces without landmarks, or no
+            such seed; before any face is covered.
     """
     if not len(faces):
         raise ValueError(f"a manifest needs at least one face, but {faces!r} holds none.")
@@ -170,6 +167,7 @@ def make_manifest(
         raise ValueError(f"a manifest needs at least one of {', '.join(SYNTHETIC)}; got none.")
     for name in variants:
         _check_variant(name, faces, _located(faces))
+    _check_seed(seed)
     found = {name: _measure(occluded(faces, name, seed), _kind(name)) for name in variants}
     if real is not None:
         found[REAL] = Variant(REAL, -1.0, real.sha256, "")
@@ -186,8 +184,8 @@ def restore(
             are not looked at, and ``real`` holds its faces.
 
     Raises:
-        ValueError: the manifest has no such variant, the faces are others, or the pixels came out
-            differently.
+        ValueError: the manifest has no such variant, the faces are others, or pixels, masks or the
+            covered share came out differently.
     """
     if variant not in manifest.variants:
         known = ", ".join(manifest.variants)
@@ -208,11 +206,13 @@ def restore(
             f"the same split at the same size, or write a manifest of these."
         )
     made = occluded(faces, variant, manifest.seed)
-    if _measure(made, expected.kind) != replace(expected, share=_share(made)):
+    found = _measure(made, expected.kind)
+    _check_hash(f"the masks of {variant}", expected.masks_sha256, found.masks_sha256)
+    _check_hash(f"the pixels of {variant}", expected.images_sha256, found.images_sha256)
+    if abs(found.share - expected.share) > 1e-6:
         raise ValueError(
-            f"the pixels of {variant} must have SHA-256 {expected.images_sha256}, got "
-            f"{tensor_sha256(made.images)}: this version of occfer or of PyTorch draws them "
-            f"otherwise, so use the manifest's, or write another one and score all methods on it."
+            f"{variant} must cover {expected.share} of a face by the manifest, but its masks, "
+            f"whose hash is right, cover {found.share}; write the manifest again."
         )
     return made
 
@@ -272,6 +272,42 @@ def _mixed(number: Int64[Tensor, "*any"]) -> Int64[Tensor, "*any"]:
         # At most 32 times 27 bits: nothing overflows.
         number = ((number ^ (number >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
     return number ^ (number >> 16)
+
+
+def _is_sound(manifest: Manifest) -> bool:
+    """Whether every entry is there and of its kind."""
+    seed, described = manifest.seed, manifest.data
+    return (
+        bool(manifest.variants)
+        and type(seed) is int
+        and 0 <= seed < SEEDS
+        and all(isinstance(described[key], str) for key in ("name", "split", "sha256"))
+        and all(_is_sound_variant(name, each) for name, each in manifest.variants.items())
+    )
+
+
+def _is_sound_variant(name: str, variant: Variant) -> bool:
+    if not all(isinstance(each, str) for each in (variant.images_sha256, variant.masks_sha256)):
+        return False
+    if type(variant.share) not in (int, float):
+        return False
+    if name == REAL:
+        return variant.kind == REAL and variant.share == -1
+    return variant.kind == _kind(name) and 0 <= variant.share <= 1
+
+
+def _check_hash(what: str, wanted: str, came: str) -> None:
+    if came != wanted:
+        raise ValueError(
+            f"{what} must have SHA-256 {wanted}, got {came}: this version of occfer or of PyTorch "
+            f"draws them otherwise, so use the manifest's, or write another one and score all "
+            f"methods on it."
+        )
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < SEEDS:
+        raise ValueError(f"seed must lie in [0, 2³²), got {seed}; choose another one.")
 
 
 def _located(faces: FaceSet) -> bool:

@@ -196,6 +196,12 @@ def test_coarse_cells_are_enlarged_as_interpolate_does(cells, size, pictures) ->
         torch.testing.assert_close(enlarged(coarse, *size), expected, atol=1e-6, rtol=0)
 
 
+def test_in_half_precision_too_every_pixel_has_its_place(pictures) -> None:
+    coarse = pictures(4, 3, 6, 6).bfloat16()
+    expected = enlarged(coarse.float(), 224, 224)
+    torch.testing.assert_close(enlarged(coarse, 224, 224).float(), expected, atol=0.015, rtol=0)
+
+
 def test_mixed_draws_constant_noise_and_texture_alike() -> None:
     pixels = filled("mixed", torch.full((600, 1, 32, 32), 0.5))[:, 0]
     flat = (pixels == pixels[:, :1, :1]).flatten(1).all(dim=1)

@@ -1,3 +1,6 @@
+import functools
+import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -140,14 +143,69 @@ def test_real_occluders_stand_beside_the_synthetic_ones_by_name(few, synthfer_te
             restore(both, few, "real", wrong)
 
 
+def spoil(content: dict, *path: str, to: object = None) -> dict:
+    """The same content with one entry changed, or left away."""
+    changed = json.loads(json.dumps(content))
+    *way, last = path
+    place = functools.reduce(dict.__getitem__, way, changed)
+    place.pop(last) if to is None else place.update({last: to})
+    return changed
+
+
+SPOILT = {
+    "format": ("other",),
+    "seed": ("1", True, 1.0, -1, 2**32),
+    "data": ({}, []),
+    "data/sha256": (5,),
+    "data/name": (),
+    "variants": ({}, []),
+    "variants/glasses/kind": ("block", "real"),
+    "variants/block-30/kind": ("item",),
+    "variants/block-30/share": ("0.3", True, -1, math.nan, math.inf, 1.5),
+    "variants/block-30/images_sha256": (5,),
+    "variants/block-30/masks_sha256": (5,),
+    "variants/block-30/more": ("x",),
+    "more": ("x",),
+}
+"""What may be wrong with an entry, beside that it is missing."""
+
+
+@pytest.mark.parametrize("entry", SPOILT)
+def test_a_manifest_of_which_one_entry_is_spoilt_is_refused(manifest, tmp_path, entry) -> None:
+    path = manifest.save(tmp_path / "manifest.json")
+    content = json.loads(path.read_text())
+    assert Manifest.load(path) == manifest
+    ways = list(SPOILT[entry]) + [None] * (not entry.endswith("more"))
+    for to in ways:
+        path.write_text(json.dumps(spoil(content, *entry.split("/"), to=to)))
+        with pytest.raises(ValueError, match="must be a manifest of format"):
+            Manifest.load(path)
+
+
 def test_a_file_that_is_no_manifest_is_refused(tmp_path) -> None:
-    for number, text in enumerate(
-        ("", "[]", "{}", '{"variants": {}, "data": {}, "seed": 1, "x": 2}')
-    ):
-        path = tmp_path / f"{number}.json"
+    path = tmp_path / "manifest.json"
+    for text in ("", "[]", "{}", "{" * 100_000):
         path.write_text(text)
         with pytest.raises(ValueError, match="must be a manifest of format"):
             Manifest.load(path)
+
+
+def test_a_wrong_mask_and_a_wrong_share_are_told_apart_from_wrong_pixels(few, manifest) -> None:
+    right = manifest.variants["block-30"]
+    for wrong, refusal in (
+        (replace(right, masks_sha256="0" * 64), r"the masks of block-30 must have SHA-256 000"),
+        (replace(right, share=right.share + 1e-5), r"block-30 must cover 0\.\d+ of a face by the"),
+    ):
+        changed = replace(manifest, variants={"block-30": wrong})
+        with pytest.raises(ValueError, match=refusal):
+            restore(changed, few, "block-30")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_is_none_is_refused(few, seed) -> None:
+    for cover in (lambda: occluded(few, "cap", seed), lambda: make_manifest(few, ("cap",), seed)):
+        with pytest.raises(ValueError, match=rf"seed must lie in \[0, 2³²\), got {seed}"):
+            cover()
 
 
 def test_noise_is_a_function_of_seed_and_place_and_evenly_spread() -> None:

@@ -307,7 +307,7 @@ def test_an_unknown_item_and_other_shapes_are_refused(pictures, unchecked) -> No
         bare(faces, face_at(24, 24, 1))
     with pytest.raises(ValueError, match=r"images must be \[batch, 1 or 3 channels"):
         bare(faces[:, :2], face_at(24, 24, 2))
-    with pytest.raises(ValueError, match=r"images must be of a floating-point type .* uint8"):
+    with pytest.raises(ValueError, match=r"images must be of a floating-point type .*uint8"):
         bare((faces * 255).byte(), face_at(24, 24, 2))
     with pytest.raises(ValueError, match=r"variation must be \[2, 12\], got \[2, 3\]"):
         bare(faces, face_at(24, 24, 2), variation=torch.zeros(2, 3))
