@@ -487,9 +487,10 @@ assert "ahead" not in alone.verdict
 
 # %% [markdown]
 # So what FGW brings here it owes to its five looks and not to its attention, and five looks are five times the
-# computation. What else the same computation can buy, chapter 7 asks with the rows that it calls *at equal cost*. The other readings change
-# accuracy by less than these seeds and faces can show, which is not to say that they do not matter: the intervals
-# over seeds are some points wide, and much of the list was not run. It does mean that such a result cannot tell
+# computation. What else the same computation can buy, chapter 7 asks with the rows that it calls *at equal cost*. The
+# other readings of the method change accuracy by less than these seeds and faces can show, and so does whatever of the
+# second table was run, which is not to say that they do not matter: the intervals
+# over seeds are some points wide, one seed has none, and much of the list was not run. It does mean that such a result cannot tell
 # which reading the authors had in mind.
 #
 # A choice that was never varied is not thereby unimportant, and *not run* is the honest entry. When you
