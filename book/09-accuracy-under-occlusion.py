@@ -725,10 +725,10 @@ display(Markdown("; ".join(f"{each.method}: {each.quoted:.2f}, as reported by {e
 # %% [markdown]
 # Anyone who has FER+ can score a network of their own on those faces: `load_faces("ferplus", "occlusion")`
 # reads the 602 of the 605 that show one of the seven expressions, and `occfer occlude ferplus --real` writes the
-# recipe of a test set that names them beside drawn blocks. FER+ has no landmarks, so the things that are worn
-# come in only after `add_landmarks` of `occfer/data/landmarks.py` has found some and the set was saved with them.
-# Note that the paper calls its drawn test set by the name that the literature uses for a *real* one; results under
-# that name cannot be compared.
+# recipe of a test set that names them beside drawn blocks. FER+ comes without landmarks, so the things that are
+# worn are left out; they come into the recipe of a set that was saved with points, which `add_landmarks` of
+# `occfer/data/landmarks.py` finds. Note that the paper calls its drawn test set by the name that the literature
+# uses for a *real* one; results under that name cannot be compared.
 #
 # ## What this figure shows, and what it does not
 #
