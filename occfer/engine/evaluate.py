@@ -20,6 +20,8 @@ from occfer.files import write_atomically
 from occfer.views import as_float
 
 BINS = 15
+ROUNDING = 1e-3
+"""How far a probability may lie above 1: means of rounded numbers do, by less."""
 """Of confidence, for the calibration error."""
 
 
@@ -207,8 +209,8 @@ def _require_classes(what: str, classes: np.ndarray, lowest: int) -> None:
 
 
 def _require_shares(probabilities: np.ndarray) -> None:
-    # NaN is in no range.
-    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+    # NaN is in no range; a mean of numbers that are rounded may end a little above 1.
+    if not ((probabilities >= 0) & (probabilities <= 1 + ROUNDING)).all():
         raise ValueError(
             "probabilities should lie between 0 and 1, but some are NaN or lie outside; pass the "
             "softmax of a network's logits."

@@ -114,6 +114,7 @@ class Record:
             refuse_unfit(values)
             found = load_predictions(predictions) if predictions.exists() else None
             own = found is None or of_one_run(values, found)
+            recipe = values["recipe"] if trained(values) else None
         except FileNotFoundError:
             raise
         except DAMAGE as damage:
@@ -126,7 +127,17 @@ class Record:
                 f"{path} should stand beside its own predictions, but {predictions.name} gives "
                 "other accuracies; copy both again, or move both away to record the run anew."
             )
+        if recipe is not None:
+            try:
+                from_dict(recipe)
+            except ValueError as other:
+                raise ValueError(f"{path} states a recipe that cannot be read: {other}") from other
         return Record(values, found)
+
+
+def trained(values: Mapping[str, Any]) -> bool:
+    """Whether a record is that of a training."""
+    return bool(values.keys() & {"history", "row", "seed"})
 
 
 def refuse_unfit(values: Mapping[str, Any]) -> None:
@@ -135,23 +146,20 @@ def refuse_unfit(values: Mapping[str, Any]) -> None:
     A record of a training tells of its recipe. Others, such as of a count of duplicates or of a
     measured speed, say at least what they were made with.
     """
-    trained = values.keys() & {"history", "row", "seed"}
-    needed = OF_A_RUN if trained else {"environment": dict}
+    needed = OF_A_RUN if trained(values) else {"environment": dict}
     for name, kind in needed.items():
         if not isinstance(values.get(name), kind):
             raise TypeError(f"{name} is not there, or of another type")
     sets = values["data"].values() if "tier" in values else ()
     if not all(isinstance(faces["sha256"], str) for faces in sets):
         raise TypeError("every set of faces should have its hash")
-    if trained:
-        from_dict(values["recipe"])
 
 
 def of_one_run(values: Mapping[str, Any], found: Predictions | Conditions | Measurements) -> bool:
     """Whether predictions give the accuracies that a record states, condition by condition."""
     stated = values["metrics"]
     if isinstance(found, Measurements):
-        return set(found.values) == set(stated)
+        return set(found.values) == {name for name, of in stated.items() if of}
     if isinstance(found, Predictions):
         stated, found = {"": stated}, {"": found}
     return set(found) == set(stated) and all(

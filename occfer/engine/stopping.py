@@ -42,13 +42,19 @@ def stop_on_interrupt(patient: bool = False) -> Iterator[StopRequest]:
         yield request
         return
 
+    bell = signal.getsignal(RINGS_AS)
+
     def ask(number, frame):
-        if request.asked and not patient and number in (signal.SIGINT, signal.SIGTERM):
+        alarm = number not in (signal.SIGINT, signal.SIGTERM)
+        if alarm and not bell.rang.is_set():
+            bell(number, frame)  # who knows whose it is
+            return
+        if request.asked and not patient and not alarm:
             raise KeyboardInterrupt
         request.asked = True
 
     # The bell comes first and goes last, so that no ring cuts this short.
-    belled = [RINGS_AS] if isinstance(signal.getsignal(RINGS_AS), Bell) else []
+    belled = [RINGS_AS] if isinstance(bell, Bell) else []
     numbers = dict.fromkeys((*belled, signal.SIGINT, signal.SIGTERM))
     before = {number: signal.signal(number, ask) for number in numbers}
     try:

@@ -5,11 +5,13 @@ import math
 import signal
 import threading
 from collections.abc import Callable
+from typing import Any
 
 RINGS_AS = getattr(signal, "SIGALRM", signal.SIGINT)
 """Not as Ctrl-C, which a process in the background may have to ignore; Windows has no other."""
-AGAIN = 5.0
-"""Seconds from one ring to the next; work that has heard the first has that long to end."""
+AGAIN = 5.0 if hasattr(signal, "SIGALRM") else None
+"""Seconds from one ring to the next; work that has heard the first has that long to end. Where a
+ring is a Ctrl-C there is but one, for a second would cut off what is being saved."""
 
 
 class TimeIsUp(Exception):
@@ -22,9 +24,13 @@ class Bell:
     A ring alone may be lost: where it falls into a callback, Python prints it and goes on. As the
     handler of ``RINGS_AS`` the bell stops the work at once; training puts its own in its place, and
     saves first.
+
+    Args:
+        others: the handler of signals that are not the bell's, if any.
     """
 
-    def __init__(self, seconds: float):
+    def __init__(self, seconds: float, others: Any = None):
+        self.others = others
         self.rang, self._over = threading.Event(), threading.Event()
         self._seconds = min(max(0.0, seconds), threading.TIMEOUT_MAX)
         self._thread = threading.Thread(target=self._ring, daemon=True)
@@ -42,7 +48,10 @@ class Bell:
             self._thread.join()
 
     def __call__(self, number, frame) -> None:
-        if not self._over.is_set():
+        if not self.rang.is_set():  # a signal of somebody else
+            if callable(self.others):
+                self.others(number, frame)
+        elif not self._over.is_set():
             raise KeyboardInterrupt
 
     def _ring(self) -> None:
@@ -64,8 +73,9 @@ def within(seconds: float, work: Callable[[], None]) -> None:
     if math.isinf(seconds) or threading.current_thread() is not threading.main_thread():
         work()
         return
-    bell, done = Bell(seconds), False
-    before = signal.signal(RINGS_AS, bell)
+    before = signal.getsignal(RINGS_AS)
+    bell, done = Bell(seconds, before), False
+    signal.signal(RINGS_AS, bell)
     try:
         try:
             bell.start()

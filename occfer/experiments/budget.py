@@ -77,7 +77,7 @@ class Budget:
         """Read what :meth:`save` wrote."""
         try:
             found = _from_values(json.loads(path.read_text()))
-        except (OSError, *DAMAGE) as damage:
+        except DAMAGE as damage:
             raise ValueError(
                 f"{path} should hold the share of epochs that an earlier call chose, but is "
                 f"damaged ({damage}); delete it and the runs beside it to choose again."

@@ -129,7 +129,7 @@ def _source(stated: Path) -> Any:
     """The hash of the network that parts were made of; None where their words do not tell."""
     try:
         return json.loads(stated.read_text(encoding="utf-8"))["source"]
-    except (OSError, *DAMAGE):
+    except DAMAGE:
         return None
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from occfer.engine.timing import TimeIsUp, within
 from occfer.experiments import plan
 
-OF_ONE_STAGE = (ValueError, FloatingPointError, BlockingIOError, MemoryError)
-"""What bars one stage and not the next: a row that diverged, or that another process trains."""
+OF_ONE_STAGE = (FloatingPointError, BlockingIOError, MemoryError)
+"""What bars one stage and not the next: a row that diverged, or that another process trains. What
+is refused, such as a run of another recipe, ends the call at once."""
 
 
 def carry_out(
@@ -26,8 +27,8 @@ def carry_out(
         left: seconds; infinite where there is no limit.
 
     Raises:
-        ValueError, FloatingPointError, BlockingIOError, MemoryError: of the first stage that
-            failed, after all the others.
+        FloatingPointError, BlockingIOError, MemoryError: of the first stage that failed, after all
+            the others.
     """
     begun: set[str] = set()
     failed: dict[str, Exception] = {}

@@ -77,6 +77,12 @@ def reproduce(
         )
     job = Job(chosen, rows or chosen.rows, data, tier, seeds, results, runs)
     job = replace(job, choice=earlier_choice(job))
+    cut = job.choice is not None and job.choice.share < 1
+    if cut and shrink is False:
+        raise ValueError(
+            f"every epoch should be run, but what lies in {results} and {runs} has "
+            f"{job.choice.share:.1%} of them, as an earlier call chose; pass another --out."
+        )
     splits = table1.load_splits(data, root)
     refuse_other_records(job, splits)
 
@@ -93,13 +99,15 @@ def reproduce(
                 say("The time is up before every pace was measured; nothing is begun.")
                 return recorded(job)
     if dry:
+        if cut:
+            say(f"Every stage runs {job.choice.share:.1%} of the epochs, as an earlier call chose.")
         say(plan.as_text(stages(job), paces))
         return recorded(job)
     shrinks = minutes is not None and (tier == "paper" if shrink is None else shrink)
     if shrinks and job.choice is None:
         job = replace(job, choice=choose_epochs(job, paces, minutes, left()))
     place = keep_the_choice(job)
-    if shrinks:
+    if shrinks or cut:
         share = f"{job.choice.share:.1%} of the {tier} tier's epochs"
         say(f"Every stage runs {share}, as {place} says.")
     carry_out(functools.partial(stages, job), functools.partial(run, job, splits), paces, left, say)

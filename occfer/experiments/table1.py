@@ -128,8 +128,9 @@ def pretrained_encoder(
     pool = splits.pool
     if has_model(folder):
         refuse_another_encoder(folder, stated_recipe(folder), recipe, pool, runs)
+        encoder = load_encoder(folder / "model")
         pack(folder, torch.float32)  # a call that was stopped between the two has not
-        return load_encoder(folder / "model")
+        return encoder
     pretrained = pretrain(pool, recipe, run=folder)
     record = make_record(
         EXPERIMENT,

@@ -83,7 +83,7 @@ def block_mask(blocks: Blocks, height: int, width: int) -> Bool[Tensor, "batch h
 
 def block(
     images: Float[Tensor, "batch channels height width"],
-    ratio: float | Float[Tensor, " batch"],
+    ratio: float | Float[Tensor, " #batch"],
     fill: Fill = "noise",
     generator: Generator | None = None,
     aspect: tuple[float, float] = ASPECT,
@@ -143,7 +143,7 @@ def _check(images: Tensor, ratio: Tensor, aspect: tuple[float, float]) -> None:
             f"images must be [batch, channels, height, width] of a floating-point type in [0, 1], "
             f"got {list(images.shape)} of {images.dtype}; divide bytes by 255."
         )
-    if ratio.shape not in ((), (len(images),)):
+    if ratio.shape not in ((), (1,), (len(images),)):
         raise ValueError(
             f"ratio must be one number or [{len(images)}], one for each face, got "
             f"{list(ratio.shape)}."

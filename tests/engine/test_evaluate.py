@@ -165,6 +165,10 @@ def test_a_class_without_faces_is_told_from_one_that_failed_by_its_row() -> None
 ODD = np.eye(7)[[0, 1]]
 
 
+def test_a_mean_that_rounding_lifts_above_one_is_a_probability() -> None:
+    Predictions(tuple("ab"), np.array([0, 1]), ODD * (1 + 3e-7))
+
+
 @pytest.mark.parametrize(
     ("targets", "probabilities", "sentence"),
     [

@@ -18,6 +18,7 @@ import occfer
 from occfer.engine import records
 from occfer.engine.conditions import Conditions
 from occfer.engine.evaluate import Predictions
+from occfer.engine.measurements import Measurements
 from occfer.engine.records import Record, environment, make_record
 from occfer.recipes import as_dict, from_dict, pretraining
 
@@ -76,12 +77,11 @@ def test_every_number_can_be_computed_again(record, tmp_path) -> None:
 
 def test_what_lacks_something_that_a_run_states_is_one_sentence(record, tmp_path) -> None:
     path = record.save(tmp_path)
-    recipe, [train] = record.values["recipe"], record.values["data"].values()
+    [train] = record.values["data"].values()
     nameless = {name: value for name, value in train.items() if name != "sha256"}
     for strange in (
         {"metrics": 5}, {"data": {"train": nameless}}, {"data": {"train": 5}}, {"history": "none"},
-        {"recipe": recipe | {"epochs": "ten"}}, {"recipe": recipe | {"kind": ["a"]}},
-        {"recipe": recipe | {"network": 5}}, {"recipe": {}}, {"environment": None}, {"name": 5},
+        {"recipe": 5}, {"environment": None}, {"name": 5},
     ):  # fmt: skip
         path.write_text(json.dumps(record.values | strange))
         with pytest.raises(ValueError, match="should be the record of a run, but are damaged"):
@@ -90,6 +90,24 @@ def test_what_lacks_something_that_a_run_states_is_one_sentence(record, tmp_path
         path.write_text(words)
         with pytest.raises(ValueError, match="should be the record of a run, but are damaged"):
             Record.load(path)
+
+
+def test_a_recipe_that_cannot_be_read_says_why(record, tmp_path) -> None:
+    path, recipe = record.save(tmp_path), record.values["recipe"]
+    for strange, why in (
+        (recipe | {"epochs": "ten"}, "is damaged"), (recipe | {"kind": ["a"]}, "is damaged"),
+        (recipe | {"network": 5}, "is damaged"), ({}, "kind of recipe must be one of"),
+        (recipe | {"of_tomorrow": 1}, r"unknown fields \['of_tomorrow'\]; update occfer"),
+    ):  # fmt: skip
+        path.write_text(json.dumps(record.values | {"recipe": strange}))
+        with pytest.raises(ValueError, match=f"states a recipe that cannot be read: .*{why}"):
+            Record.load(path)
+
+
+def test_a_condition_of_which_nothing_was_measured_loses_no_record(record, tmp_path) -> None:
+    found = Measurements(("a", "b"), np.zeros(2, int), {"0": {"ratio": np.ones(2)}, "30": {}})
+    values = record.values | {"metrics": found.metrics()}
+    assert set(Record.load(Record(values, found).save(tmp_path)).metrics) == {"0", "30"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import signal
 import subprocess
 import sys
 import threading
@@ -73,6 +74,27 @@ def test_a_ring_that_is_lost_in_a_callback_is_repeated() -> None:
         within(0.2, work)
     assert deleted  # the first ring ended the callback alone
     assert deleted[0] < 15
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs alarms")
+def test_an_alarm_of_somebody_else_reaches_them(toy_faces) -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, _: heard.append(number))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        within(60.0, lambda: busy(0.3))
+        assert heard == [signal.SIGALRM]
+        recipe = pretraining("smoke", epochs=2, batch_size=8)
+
+        def training() -> None:
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            assert len(pretrain(toy_faces(16), recipe, progress=False).history) == 2
+            busy(0.2)
+
+        within(60.0, training)
+        assert heard == 2 * [signal.SIGALRM]
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_late_ring_stops_nothing_outside() -> None:

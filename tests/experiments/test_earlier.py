@@ -25,7 +25,7 @@ def job(folder: Path, experiment: str = "table1", rows: tuple[str, ...] = (ROW,)
 
 def call(folder: Path, experiment: str = "table1", **more) -> list:
     where = dict(results=folder / "results", runs=folder / "runs", tier="smoke")
-    return reproduce.reproduce(experiment, say=lambda _: None, **where, **more)
+    return reproduce.reproduce(experiment, **{"say": lambda _: None, **where, **more})
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,22 @@ def test_the_share_is_that_of_whatever_was_recorded(one_row: Path) -> None:
     (one_row / "results" / "table1").rename(one_row / "results" / "readings")
     assert earlier.earlier_choice(job(one_row)).share == 0.5
     assert earlier.earlier_choice(replace(job(one_row), tier="paper")) is None
+
+
+def test_a_share_that_others_chose_is_said_and_can_be_refused(one_row: Path) -> None:
+    said: list[str] = []
+    call(one_row, "table1", rows=(ROW,), say=said.append)
+    assert said[0].startswith("Every stage runs 50.0% of the smoke tier's epochs, as ")
+    with pytest.raises(ValueError, match=r"every epoch should be run, but .* has 50\.0% of them"):
+        call(one_row, "table1", rows=("OCL+Res18",), shrink=False)
+
+
+def test_a_damaged_record_of_another_table_stops_no_call(one_row: Path) -> None:
+    other = one_row / "results" / "figure4" / "synthfer-smoke-OCL+Res18-seed0.json"
+    other.parent.mkdir()
+    for words in ("{", "5", "{}", '{"tier": "smoke"}'):
+        other.write_text(words)
+        assert earlier.earlier_choice(job(one_row)).share == 0.5
 
 
 def test_what_was_begun_keeps_its_epochs_whichever_row_and_seed_it_is(tmp_path: Path) -> None:

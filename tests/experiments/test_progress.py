@@ -59,6 +59,17 @@ def test_a_stage_that_fails_bars_none_but_its_own(failure: Exception) -> None:
     ]  # fmt: skip
 
 
+def test_what_is_refused_ends_the_call_at_once() -> None:
+    work = Work(stage("a"), stage("b"))
+
+    def do(each: Stage) -> None:
+        raise ValueError("an encoder of other faces; pass another --out")
+
+    with pytest.raises(ValueError, match="an encoder of other faces"):
+        work.carry_out(do)
+    assert (work.done, work.said) == (set(), [])
+
+
 def test_what_a_failed_stage_held_is_let_go_of_before_the_next() -> None:
     class Network:
         pass

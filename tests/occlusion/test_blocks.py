@@ -41,6 +41,11 @@ def test_the_shares_of_section_3_5_are_met_to_the_pixel(percent, size) -> None:
     assert pixels.tolist() == [(percent * size * size + 50) // 100] * 2
 
 
+def test_one_share_in_a_tensor_is_for_all(pictures) -> None:
+    _, mask = block(pictures(3, 3, 20, 20), torch.tensor([0.25]))
+    assert mask.sum(dim=(1, 2)).tolist() == [100] * 3
+
+
 @given(seed=seeds, height=sides, width=sides)
 def test_every_face_may_have_a_share_of_its_own(seed, height, width) -> None:
     ratio = torch.rand(6, generator=generator_for(seed), dtype=torch.float64)
