@@ -238,7 +238,8 @@ def test_records_that_were_copied_without_their_runs_still_tell_the_share(tiny, 
     said: list[str] = []
     assert len(call(tmp_path / "b", said.append, rows=("Res18-scratch",), seeds=2, dry=True)) == 1
     assert contents(tmp_path / "b") == before
-    [table] = said
+    cut, table = said
+    assert cut == "Every stage runs 50.0% of the epochs, as an earlier call chose."
     assert [line.split()[1:] for line in table.splitlines()[1:-1]] == [
         ["2", "synthfer-smoke-Res18-scratch-seed0:", "done"],
         ["2", "synthfer-smoke-Res18-scratch-seed1:", "missing"],
@@ -284,6 +285,8 @@ def test_fewer_regions_have_a_pace_of_their_own() -> None:
     }
 
 
+# A ring may fall into a callback, where Python prints it and goes on; the next one is heard.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_measuring_has_no_more_time_than_all_the_rest(tiny, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(budget, "ROUNDS", 100_000)  # each an epoch, and all of them an hour
     said: list[str] = []
