@@ -53,8 +53,8 @@ def carry_out(
             rest = plan.seconds(stage, paces) / 60
             about = f"about {rest:.1f} minutes" if stage.kind in paces else "some time"
             say(f"{stage.name}: {about} left to do; the same command goes on.")
-    for failure in failed.values():
-        raise failure
+    if failed:
+        raise next(iter(failed.values()))
 
 
 def _forget_frames(failure: BaseException | None) -> None:

@@ -56,7 +56,7 @@ def test_ctrl_c_of_the_user_is_not_taken_for_the_end_of_the_time() -> None:
         within(60.0, interrupted)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("lost_rings")
 def test_a_ring_that_is_lost_in_a_callback_is_repeated() -> None:
     class Long:
         def __del__(self) -> None:

@@ -294,8 +294,7 @@ def test_a_plan_names_what_is_there_and_what_is_missing_and_runs_nothing(
     ]  # fmt: skip
 
 
-# A ring may fall into a callback, where Python prints it and goes on; the next one is heard.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("lost_rings")
 def test_time_that_is_up_stops_a_look_and_the_next_call_goes_on(
     small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

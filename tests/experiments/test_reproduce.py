@@ -285,8 +285,7 @@ def test_fewer_regions_have_a_pace_of_their_own() -> None:
     }
 
 
-# A ring may fall into a callback, where Python prints it and goes on; the next one is heard.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("lost_rings")
 def test_measuring_has_no_more_time_than_all_the_rest(tiny, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(budget, "ROUNDS", 100_000)  # each an epoch, and all of them an hour
     said: list[str] = []
