@@ -33,6 +33,8 @@ class Finetuned:
     history: list[dict[str, Any]]
     best_epoch: int
     seconds: float
+    encoder: str | None = None
+    """:func:`fingerprint` of the encoder that it started from; None where there was none."""
 
 
 def build_classifier(
@@ -158,7 +160,10 @@ def finetune(
     if training.best is not None:
         training.network.load_state_dict(training.best)
     training.settle()
-    return Finetuned(training.network.eval(), place.history, place.best_epoch + 1, place.seconds)
+    return Finetuned(
+        training.network.eval(), place.history, place.best_epoch + 1, place.seconds,
+        inputs["encoder"],
+    )  # fmt: skip
 
 
 @torch.no_grad()

@@ -68,7 +68,9 @@ def carried(run: Path, record: Path, recipe: FinetuneRecipe, runs: Path) -> Fine
     refuse_another_recipe(run, stated_recipe(run) or {}, recipe, runs)
     told = Record.load(record).values
     model = load_classifier(run / MODEL)
-    return Finetuned(model, told["history"], told["best_epoch"], told["seconds"])
+    return Finetuned(
+        model, told["history"], told["best_epoch"], told["seconds"], told.get("encoder")
+    )
 
 
 def stated_recipe(run: Path) -> dict[str, Any] | None:

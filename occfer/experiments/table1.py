@@ -18,7 +18,7 @@ from occfer.data import FaceSet, load_faces
 from occfer.data.duplicates import drop_leaks
 from occfer.emotions import EMOTIONS
 from occfer.engine.evaluate import Predictions, evaluate
-from occfer.engine.finetune import Finetuned, finetune
+from occfer.engine.finetune import Finetuned, finetune, fingerprint
 from occfer.engine.models import load_encoder, save_model
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import Record, make_record
@@ -141,6 +141,7 @@ def pretrained_encoder(
         pretrained.seconds,
         tier=tier,
         leaks_dropped=len(splits.train) - len(pool),
+        encoder=fingerprint(pretrained.encoder),
         **stated_budget(whole, recipe, pretrained.history, budget.chosen(runs, data, tier)),
     )
     record.save(results)
@@ -230,6 +231,7 @@ def _record(
         tier=tier,
         row=row,
         best_epoch=tuned.best_epoch,
+        encoder=tuned.encoder,
         **stated_budget(whole, recipe, tuned.history, choice),
     )
 

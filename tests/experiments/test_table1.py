@@ -11,7 +11,9 @@ from huggingface_hub import ModelCard
 from occfer import recipes
 from occfer.data import FaceSet
 from occfer.data.duplicates import drop_leaks, occurs_in
-from occfer.engine.finetune import build_classifier
+from occfer.engine.finetune import build_classifier, fingerprint
+from occfer.engine.models import load_encoder
+from occfer.engine.records import Record
 from occfer.experiments import carry, table1
 from occfer.experiments.rows import table1_row
 
@@ -74,6 +76,19 @@ def test_rows_are_recorded_once(run: dict, splits: table1.Splits, tmp_path: Path
     assert lines["OCL+Res18"].accuracies == [100 * first.metrics["accuracy"]]
     assert lines["Res18-scratch"].records[0].values == control.values
     assert lines["Res18"].result == "not run"
+
+
+def test_a_record_names_the_encoder_that_its_row_started_from(run: dict) -> None:
+    started = {row: table1.run_row(row, **run) for row in ("OCL+Res18", "SimCLR+Res18")}
+    for row, record in started.items():
+        name = f"toy-smoke-{table1.encoder_name(row)}-seed0"
+        found = fingerprint(load_encoder(run["runs"] / "table1" / name / "model"))
+        pretrained = Record.load(run["results"] / "table1" / f"{name}.json")
+        assert record.values["encoder"] == pretrained.values["encoder"] == found
+    assert started["OCL+Res18"].values["encoder"] != started["SimCLR+Res18"].values["encoder"]
+    assert table1.run_row("Res18-scratch", **run).values["encoder"] is None
+    # And where a row is read, not trained.
+    assert table1.train_row("OCL+Res18", **run)[1].encoder == started["OCL+Res18"].values["encoder"]
 
 
 def test_the_unleaked_row_never_sees_a_held_out_face(
@@ -199,8 +214,8 @@ def test_a_network_that_came_without_its_run_is_read(run: dict, kept: str, monke
     monkeypatch.setattr(table1, "finetune", lambda *_, **__: pytest.fail("was trained anew"))
     _, found = table1.train_row("OCL+Res18", **there)
     assert found.history == first.values["history"]
-    told = (first.values["best_epoch"], first.values["seconds"])
-    assert (found.best_epoch, found.seconds) == told
+    told = tuple(first.values[name] for name in ("best_epoch", "seconds", "encoder"))
+    assert (found.best_epoch, found.seconds, found.encoder) == told
     for name, value in trained.model.state_dict().items():
         torch.testing.assert_close(found.model.state_dict()[name], value, rtol=1e-3, atol=1e-6)
 
