@@ -8,9 +8,12 @@ one for clustered pairs (Durkalski et al., 2003), which is McNemar's where there
 
 Each kind of chance is asked at 5 % while the other is held fixed: other seeds on these faces, and
 other faces for these networks. Both add up, so that to pass both questions is not to pass one test
-at 5 % that knows of both; and where many pairs of rows are asked, some pass by luck.
+at 5 % that knows of both. What the faces alone tell is of these networks and no others: two seeds
+of one and the same row often pass it (:func:`told_apart_by_seed_alone`). And where many pairs of
+rows are asked, some pass by luck (:func:`holm`).
 """
 
+import itertools
 import math
 import statistics
 from collections.abc import Iterable, Mapping
@@ -99,13 +102,14 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """``ahead`` or ``behind``; ``... on these faces`` where other seeds might say otherwise,
-        or cannot be asked since they show no spread; ``not told apart`` where other faces might."""
+        """``ahead`` or ``behind``; ``... with these networks`` where other seeds might say
+        otherwise, or cannot be asked since they show no spread; ``not told apart`` where other
+        faces might."""
         if self.p_faces >= LEVEL:
             return "not told apart"
         side = "ahead" if self.mean > 0 else "behind"
         sure = self.p_seeds is not None and self.p_seeds < LEVEL
-        return side if sure else f"{side} on these faces"
+        return side if sure else f"{side} with these networks"
 
     def sentence(self, first: str, second: str) -> str:
         """The whole comparison in words, for two rows by name."""
@@ -121,7 +125,7 @@ class Comparison:
                 f"(McNemar's exact p = {self.p_faces:.2g})"
             )
         else:
-            spread = "which agree to the face and so show no spread"
+            spread = "which give the same difference, so that their spread is unknown"
             if self.interval is not None:
                 low, high = self.interval
                 spread = (
@@ -133,10 +137,12 @@ class Comparison:
                 f"McNemar's test over all seeds p = {self.p_faces:.2g})"
             )
         verdict = "more than chance would give"
-        if not self.beyond_chance:
-            verdict = "which chance alone could give"
+        if self.p_faces >= LEVEL:
+            verdict = "which other faces alone could give"
         elif self.p_seeds is None:
             verdict = "more than other faces would give; of other seeds it cannot be asked"
+        elif self.p_seeds >= LEVEL:
+            verdict = "more than other faces would give, but other seeds might reverse it"
         elif len(self.differences) < FEW_SEEDS:
             verdict += ", as far as the spread of so few seeds is known"
         return f"{first} scores {self.mean:+.2f} points against {second} {chance}, {verdict}."
@@ -175,7 +181,7 @@ class Difference:
             return "not told apart"
         side = "higher" if self.mean > 0 else "lower"
         sure = self.interval is not None and not _holds_zero(self.interval)
-        return side if sure else f"{side} on these faces"
+        return side if sure else f"{side} with these networks"
 
     def __str__(self) -> str:
         low, high = self.interval_faces
@@ -260,6 +266,39 @@ def as_markdown(
         count = len(found.differences)
         lines.append(f"{head} {count} | {found.mean:+.2f} | {seeds} | {faces} | {found.verdict} |")
     return "\n".join(lines)
+
+
+def told_apart_by_seed_alone(
+    rows: Iterable[Mapping[int, Predictions]],
+) -> tuple[int, int]:
+    """How often the question of the faces tells two seeds of one and the same row apart.
+
+    Nothing but the seed differs there, so every such verdict is of the networks and not of what
+    made them.
+
+    Args:
+        rows: the predictions of each row, see :func:`by_seed`.
+
+    Returns:
+        Pairs of seeds that are told apart, and all pairs.
+    """
+    found = [
+        mcnemar(row[one], row[other])[2] < LEVEL
+        for row in rows
+        for one, other in itertools.combinations(sorted(row), 2)
+    ]
+    return sum(found), len(found)
+
+
+def holm(comparisons: Iterable[Comparison | None]) -> tuple[float, int]:
+    """The smallest p over seeds of many comparisons, corrected for their number, and that number.
+
+    Holm's procedure (1979) rejects nothing where the smallest p times the number of questions is
+    not below the level; those that cannot be asked over seeds do not count. With no such question
+    p is 1.
+    """
+    asked = [each.p_seeds for each in comparisons if each and each.p_seeds is not None]
+    return min([1.0, *(len(asked) * p for p in asked)]), len(asked)
 
 
 def difference(

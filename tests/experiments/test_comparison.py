@@ -16,9 +16,11 @@ from occfer.experiments.comparison import (
     by_seed,
     clustered_mcnemar,
     compare,
+    holm,
     summarise,
     t_interval,
     t_test,
+    told_apart_by_seed_alone,
 )
 
 POINTS = st.floats(-20, 20).map(lambda value: round(value, 3))
@@ -69,8 +71,8 @@ def test_seeds_that_agree_to_the_face_are_no_proof_for_other_seeds() -> None:
     assert list(found.differences.values()) == pytest.approx([20, 20])
     assert found.interval is None
     assert found.p_seeds is None
-    assert found.verdict == "ahead on these faces"
-    assert "2 seeds (which agree to the face and so show no spread;" in found.sentence("a", "b")
+    assert found.verdict == "ahead with these networks"
+    assert "2 seeds (which give the same difference, so that" in found.sentence("a", "b")
 
 
 def test_one_seed_has_no_spread() -> None:
@@ -163,7 +165,7 @@ def test_a_verdict_asks_seeds_and_faces() -> None:
     assert f"over seeds {low:+.2f} to {high:+.2f}, paired" in far.sentence("A", "B")
     # Where one seed is all there is, only the faces can be asked.
     one = compare({4: recognised(np.arange(50) < 30)}, {4: recognised(np.arange(50) >= 45)})
-    assert one.verdict == "ahead on these faces"
+    assert one.verdict == "ahead with these networks"
     assert one.beyond_chance
     said = one.sentence("A", "B")
     assert "30 faces are recognised by the first alone and 5 by the second alone" in said
@@ -171,10 +173,11 @@ def test_a_verdict_asks_seeds_and_faces() -> None:
     near = compare({1: recognised(np.arange(9) < 5)}, {1: recognised(np.arange(9) < 4)})
     assert near.verdict == "not told apart"
     torn = compare(seeds(0.95, 0.5, 0.9, faces=500), seeds(0.5, 0.6, 0.7, faces=500, base=9))
-    assert torn.verdict == "ahead on these faces"
+    assert torn.verdict == "ahead with these networks"
     assert torn.p_faces < 0.05 < torn.p_seeds
     assert not torn.beyond_chance
-    assert "which chance alone could give" in torn.sentence("A", "B")
+    assert torn.sentence("A", "B").endswith("but other seeds might reverse it.")
+    assert near.sentence("A", "B").endswith("which other faces alone could give.")
     assert "A scores +" in torn.sentence("A", "B")
     assert "over 3 seeds" in torn.sentence("A", "B")
 
@@ -214,7 +217,7 @@ def test_every_comparison_is_one_line_with_sign_size_interval_and_seeds() -> Non
     assert turned.mean < 0
     assert down == (
         f"| down | one against high | 1 | {turned.mean:.2f} | – | {start:+.2f} to {end:+.2f} "
-        "| behind on these faces |"
+        "| behind with these networks |"
     )
     assert same == "| same | high against like | 3 | +0.00 | – | +0.00 to +0.00 | not told apart |"
     assert [line.endswith("| | | | not run |") for line in not_run] == [True, True]
@@ -239,3 +242,22 @@ def test_predictions_are_taken_by_seed_and_condition() -> None:
         by_seed([several])
     with pytest.raises(ValueError, match="one asks for no condition, got condition='30'"):
         by_seed([one], "30")
+
+
+def test_seeds_of_one_row_are_told_apart_pair_by_pair() -> None:
+    """Of three networks the last alone is far from both others; one seed makes no pair."""
+    faces = np.arange(100)
+    row = {seed: recognised(faces < n) for seed, n in enumerate((70, 71, 90))}
+    assert told_apart_by_seed_alone([row]) == (2, 3)
+    assert told_apart_by_seed_alone([row, {0: row[0]}, {0: row[0], 5: row[0]}]) == (2, 4)
+    assert told_apart_by_seed_alone([]) == (0, 0)
+
+
+def test_many_questions_are_corrected_for_their_number() -> None:
+    sure = compare(seeds(0.9, 0.91, 0.92, faces=500), seeds(0.6, 0.61, 0.62, faces=500, base=9))
+    torn = compare(seeds(0.95, 0.5, 0.9, faces=500), seeds(0.5, 0.6, 0.7, faces=500, base=9))
+    lone = compare(seeds(0.9), seeds(0.6, base=9))
+    assert sure.p_seeds < torn.p_seeds
+    assert holm([torn, sure, None, lone]) == (pytest.approx(2 * sure.p_seeds), 2)
+    assert holm([torn] * 90) == (1.0, 90)
+    assert holm([lone, None]) == (1.0, 0)

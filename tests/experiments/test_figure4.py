@@ -269,11 +269,11 @@ def test_methods_are_compared_face_by_face_over_seeds(conditions) -> None:
     assert high.verdict == "higher"
     assert told("low", "high").verdict == "lower"
     assert "over 2 seeds)" in str(high)
-    assert told("one", "low").verdict == "higher on these faces"
+    assert told("one", "low").verdict == "higher with these networks"
     assert "over faces, by one seed)" in str(told("one", "low"))
     torn = told("torn", "low")
     assert torn.interval_faces[0] > 0 > torn.interval[0]
-    assert torn.verdict == "higher on these faces"
+    assert torn.verdict == "higher with these networks"
     assert told("like", "low").verdict == "not told apart"
     assert told("low", "no") is None
     assert figure4.compare(found, "high", "low", "30", "other") is None

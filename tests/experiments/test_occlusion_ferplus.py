@@ -203,11 +203,11 @@ def test_a_sentence_says_who_loses_less_and_whether_chance_could_do_it() -> None
 
     assert told(-2, -3, -1) == (
         "A loses 2.00 points less than B (95 % interval of the difference over faces -3.00 to "
-        "-1.00), more than chance would give."
+        "-1.00), more than other faces would give."
     )
     assert "A loses 1.50 points more than B" in told(1.5, -1, 4)
-    assert told(1.5, -1, 4).endswith("which chance alone could give.")
-    assert told(1.5, 0.1, 4).endswith("more than chance would give.")
+    assert told(1.5, -1, 4).endswith("which other faces alone could give.")
+    assert told(1.5, 0.1, 4).endswith("more than other faces would give.")
 
 
 def test_a_row_that_was_not_run_is_not_there(root: Path) -> None:
