@@ -215,13 +215,11 @@ def fall_sentence(pair: Mapping[str, Any], against: str = "matched") -> str:
     """One honest sentence: does the first of two rows lose less than the second?"""
     found = pair["fall"][against]
     low, high = found["interval_95"]
-    verdict = (
-        "which other faces alone could give" if low <= 0 <= high else "more than chance would give"
-    )
+    verdict = "which other faces alone could" if low <= 0 <= high else "more than other faces would"
     more = "more" if found["points"] > 0 else "less"
     return (
         f"{pair['first']} loses {abs(found['points']):.2f} points {more} than {pair['second']} "
-        f"(95 % interval of the difference over faces {low:+.2f} to {high:+.2f}), {verdict}."
+        f"(95 % interval of the difference over faces {low:+.2f} to {high:+.2f}), {verdict} give."
     )
 
 
