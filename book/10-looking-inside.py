@@ -619,9 +619,10 @@ assert even.min() > 75 and np.abs(np.array(ratios) - 1).max() < 0.005
 display(Markdown(
     f"*Our attention hardly chooses.* On uncovered faces its lowest value is {even.min():.0f} to {even.max():.0f} % of its "
     f"highest ({len(maps)} maps), and its ratio is {np.mean(ratios):.2f} at every covered share. The picture above is made by "
-    "stretching; here is one of its faces on a scale from 0 to 1 beside it:"
+    "stretching; here is the one of its faces whose map is the least even, on a scale from 0 to 1 beside it:"
 ))
-image, saliency = recorded["0"].images[0] / 255, kept_map(0, "0")
+least = int(even[: len(rows)].argmin())
+image, saliency = recorded["0"].images[least] / 255, kept_map(least, "0")
 figure, axes = plt.subplots(1, 3, figsize=(5, 1.9))
 show_face(axes[0], image, "the face")
 show_face(axes[1], spotlight(image, stretched(saliency)), "stretched")
