@@ -273,7 +273,7 @@ for data, table in tables.items():
     if anew := runs_of(table, lambda values: values.get("encoder")):
         notes.append(
             f"The encoders behind {anew} were pre-trained anew with the same recipe and seeds, since the first "
-            "ones were not kept."
+            "ones were not kept: with the other rows they share the seed, but not the encoder."
         )
     caption = (
         f"**Table 1, {data}, {TIER} tier** (test accuracy in per cent: mean ± standard deviation over seeds; in "
@@ -524,7 +524,7 @@ left.set(xlabel="face passes (epochs × regions)", ylabel="validation accuracy (
 left.set_title(f"FER2013, {TIER} tier")
 right.set(xlabel="epoch", ylabel="share of regions restrained", ylim=(0, 1))
 left.set_xscale("log")
-left.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"], minor=False)
+left.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
 left.minorticks_off()
 right.xaxis.set_major_locator(MaxNLocator(integer=True))
 figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
@@ -533,9 +533,8 @@ plt.show()
 # %% [markdown]
 # ### Why does the restraint not add more?
 #
-# The right panel of the figure shows how often equation (8) has something to charge. The rows of the third
-# and the fourth line of Table 1 differ in nothing else, and the share was counted in both, also where it was
-# not charged. So the records can say what (8) did to the networks that were trained with it. Beside the share
+# The right panel of the figure shows how often equation (8) has something to charge. The recipes of the third and the
+# fourth row of the paper differ in nothing else, and the share was counted in both, also where it was not charged. So the records can say what (8) did to the networks that were trained with it. Beside the share
 # of regions that are ahead of the whole stands how sure the two sides are of the right expression, on
 # training faces in the last epoch.
 
