@@ -792,7 +792,7 @@ for path in ("/republished.jpg", "/hung-anew.png"):
 # not at all, and this is the honest limit of the method: a perceptual hash knows a *picture* again, not a
 # person. Where the surroundings differ and the detection lies a little beside the other, the waves
 # differ too. Raise the allowed distance to catch more, and different people in the same pose begin to be
-# taken for each other. Chapter 7 shows what exact copies do to FER2013, a benchmark that
+# taken for each other. Chapter 8 shows what exact copies do to FER2013, a benchmark that
 # holds many of them across its own splits.
 
 # %%

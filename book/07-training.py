@@ -266,14 +266,25 @@ def runs_of(table, chosen):
     )
 
 
+def encoders(data, place="table1"):
+    """Of OCL by seed: which encoder it is, where its record says so, and its last loss."""
+    found = [record.values for record in table1.recorded(RESULTS, data, TIER, "OCL", place)]
+    return {each["seed"]: (each.get("encoder"), each["history"][-1]["loss"]) for each in found}
+
+
 for data, table in tables.items():
     notes = [f"Not run: {', '.join(line.row for line in table if not line.records)}."]
     single = runs_of(table, lambda values: values["recipe"]["precision"] == "32-true")
     notes.append(f"In `32-true` precision: {single or 'none'}. All others in `bf16-mixed`.")
-    if anew := runs_of(table, lambda values: values.get("encoder")):
+    first, again = encoders(data), encoders(data, "encoders")
+    if anew := runs_of(
+        table, lambda values: values["seed"] in again and values.get("encoder") not in (None, first[values["seed"]][0])
+    ):
+        losses = "; ".join(f"{again[seed][1]:.2f} against {first[seed][1]:.2f}" for seed in again)
         notes.append(
             f"The encoders behind {anew} were pre-trained anew with the same recipe and seeds, since the first "
-            "ones were not kept: with the other rows they share the seed, but not the encoder."
+            "ones were not kept: with the other rows they share the seed, but not the encoder. (Last loss of OCL, "
+            f"the new against the first: {losses}.)"
         )
     caption = (
         f"**Table 1, {data}, {TIER} tier** (test accuracy in per cent: mean ± standard deviation over seeds; in "

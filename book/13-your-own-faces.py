@@ -273,7 +273,7 @@ plt.show()
 #
 # Some of your faces are to teach and some to test, and a person must not do both. Ten pictures of one person
 # share the hair, the skin and the shape of the eyes, so a network that has learnt what this person looks like when sad
-# is tested on nothing new when another sad picture of her is in the test. Chapter 7 measured
+# is tested on nothing new when another sad picture of her is in the test. Chapter 8 measured
 # something cruder on FER2013, where the very same pictures stand on both sides; who is on them nobody wrote down. So we
 # split people:
 
