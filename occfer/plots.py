@@ -60,7 +60,7 @@ ROW_LOOKS: dict[str, dict[str, Any]] = {
         "OCL+Res18+FGW+LGDS-occluded": (BLUE, "--", "v"),
         "OCL+Res18+FGW+LGDS-unattended": (BLUE, "-.", "X"),
         "SimCLR+Res18": (GREEN, "-.", "<"),
-        "DenseNet121-scratch": (PINK, "-", "p"),
+        "DenseNet121-scratch": (RED, "-", "p"),
     }.items()
 }
 """Of each row and descriptor the one look it has in every figure, as arguments of ``axis.plot``.
