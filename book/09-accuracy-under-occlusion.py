@@ -383,8 +383,9 @@ display(Markdown(
     f"{min(paper.FIGURE3_DROP.values()):.1f} to {max(paper.FIGURE3_DROP.values()):.1f}. Pre-training keeps its lead there "
     f"({blocks:.1f} points against {whole:.1f} on whole faces), so it buys accuracy and not robustness. Under the mask "
     f"most of that lead is gone: {gone.mean():.1f} points of it ({low:.1f} to {high:.1f} over faces), with one seed. "
-    f"Of the regions nothing can be said; their one verdict is *with these networks*. Against local binary patterns under the same blocks, the full method scores "
-    f"{patterns.mean:+.2f} points ({patterns.interval_faces[0]:+.2f} to {patterns.interval_faces[1]:+.2f} over faces)."
+    f"Of the regions nothing can be said; their one verdict is *with these networks*. Against local binary patterns under "
+    f"the same blocks, the full method scores {patterns.mean:+.2f} points "
+    f"({patterns.interval_faces[0]:+.2f} to {patterns.interval_faces[1]:+.2f} over faces)."
 ))
 
 # %% [markdown]
