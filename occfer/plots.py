@@ -38,6 +38,43 @@ REGION_STYLES = dict(
     )
 )
 """Colour and line style of each of the five regions, the same in every figure."""
+ROW_LOOKS: dict[str, dict[str, Any]] = {
+    row: dict(color=color, linestyle=line, marker=marker)
+    for row, (color, line, marker) in {
+        "SIFT": (GREY, ":", "v"),
+        "LBP": (GREY, ":", "P"),
+        "HOG": (GREY, ":", "d"),
+        "Res18": (ORANGE, "-", "v"),
+        "OCL+Res18": (SKY, "-", "s"),
+        "OCL+Res18+FGW": (PINK, "-", "D"),
+        "OCL+Res18+FGW+LGDS": (BLUE, "-", "^"),
+        "Res18-scratch": (BLACK, "-", "o"),
+        "Res18-scratch-unleaked": (BLACK, ":", "X"),
+        "Res18-scratch-long": (BLACK, "-.", ">"),
+        "OCL+Res18-long": (SKY, "-.", "D"),
+        "Res18-scratch-occluded": (RED, "--", "o"),
+        "OCL+Res18-occluded": (GREEN, "--", "s"),
+        "Res18-scratch-tenth": (ORANGE, ":", "o"),
+        "OCL+Res18-tenth": (SKY, ":", "h"),
+        "FGW+LGDS-scratch": (ORANGE, "-.", "^"),
+        "OCL+Res18+FGW+LGDS-occluded": (BLUE, "--", "v"),
+        "OCL+Res18+FGW+LGDS-unattended": (BLUE, "-.", "X"),
+        "SimCLR+Res18": (GREEN, "-.", "<"),
+        "DenseNet121-scratch": (RED, "-", "p"),
+    }.items()
+}
+"""Of each row and descriptor the one look it has in every figure, as arguments of ``axis.plot``.
+
+No two share line and marker, so that they can be told apart in grey, and no two colour and marker,
+so that points without a line can be, too. Dashed rows saw blocks in fine-tuning. A row of
+MobileNetV2 looks like its ResNet18, in long dashes and with hollow markers.
+"""
+ROW_LOOKS |= {
+    row.replace("Res18", "MobileNetV2"): {
+        **ROW_LOOKS[row], "linestyle": (0, (9, 2)), "fillstyle": "none"
+    }
+    for row in ("Res18", "OCL+Res18", "OCL+Res18+FGW", "OCL+Res18+FGW+LGDS", "Res18-scratch")
+}  # fmt: skip
 FULL_WIDTH = 8.0
 """Width of a figure that fills the page, in inches."""
 
@@ -178,7 +215,7 @@ def show_history(history: Sequence[Mapping[str, Any]]) -> Figure:
             label = name.replace("_", " ")
             axis.plot(*zip(*points, strict=True), lines[number % len(lines)], label=label)
         axis.set(xlabel="epoch", title=title)
-        if len(names) > 1:
+        if names != [title]:
             axis.legend(fontsize=8)
     stamp(figure)
     return figure

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from occfer.plots import show_face, show_history
+from occfer.baselines import DESCRIPTORS
+from occfer.experiments.rows import ROWS
+from occfer.plots import ROW_LOOKS, YELLOW, show_face, show_history
 
 
 @pytest.fixture
@@ -36,6 +38,26 @@ def test_a_history_is_drawn_by_kinds_of_numbers(figure) -> None:
     assert list(found["loss"].values()) == [[(1, 5.0), (2, 4.0), (3, 3.5)]]
     assert found["share"] == {"knn accuracy": [(2, 0.25)]}
     assert found["on the unit sphere"] == {"alignment": [(2, 0.5)]}
+
+
+def test_every_curve_has_its_name_beside_it(figure) -> None:
+    """In a legend, or as the title of a panel where it stands alone."""
+    axes = figure([{"epoch": 1, "loss": 5.0, "knn_accuracy": 0.25}]).axes
+    legends = {axis.get_title(): axis.get_legend() for axis in axes}
+    assert legends["loss"] is None
+    assert [text.get_text() for text in legends["share"].get_texts()] == ["knn accuracy"]
+
+
+def test_rows_can_be_told_apart_in_grey_and_as_points() -> None:
+    assert ROW_LOOKS.keys() == {*DESCRIPTORS, *ROWS}
+    assert YELLOW not in {look["color"] for look in ROW_LOOKS.values()}
+    for others in (("linestyle", "marker"), ("color", "marker", "fillstyle")):
+        told = {tuple(look.get(each) for each in others) for look in ROW_LOOKS.values()}
+        assert len(told) == len(ROW_LOOKS)
+    _, axis = plt.subplots()
+    for look in ROW_LOOKS.values():
+        axis.plot([0, 1], [0, 1], **look)
+    plt.close("all")
 
 
 def test_a_history_of_nothing_is_refused(figure) -> None:

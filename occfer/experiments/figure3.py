@@ -1,4 +1,4 @@
-"""Figure 3 (§3.5): how accuracy falls as more and more of the face is covered.
+"""Figure 3 (§3.5): how accuracy falls as more and more of each picture is covered.
 
 Every method is scored on the same covered pixels of the test split. For blocks that holds on any
 machine. A mask is placed by five landmarks, and where MTCNN has to find them, another machine may
@@ -35,7 +35,7 @@ from occfer.views import as_float
 EXPERIMENT = "figure3"
 METHODS = (*DESCRIPTORS, *TABLE1_ROWS)
 RATIOS = (0, 5, 10, 15, 20, 25, 30)
-"""Covered share of the face, in per cent."""
+"""Covered share of the picture, in per cent."""
 COVER_SEED = 2022
 """The same for every method and every training seed: all see the same blocks."""
 MASK = "surgical_mask"

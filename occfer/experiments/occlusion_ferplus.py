@@ -211,16 +211,26 @@ def comparison(pair: Mapping[str, Any]) -> Comparison:
     return Comparison(**{name: _from_json(value) for name, value in pair["occluded"].items()})
 
 
-def fall_sentence(pair: Mapping[str, Any], against: str = "matched") -> str:
-    """One honest sentence: does the first of two rows lose less than the second?"""
-    found = pair["fall"][against]
-    low, high = found["interval_95"]
-    verdict = "which other faces alone could" if low <= 0 <= high else "more than other faces would"
-    more = "more" if found["points"] > 0 else "less"
-    return (
-        f"{pair['first']} loses {abs(found['points']):.2f} points {more} than {pair['second']} "
-        f"(95 % interval of the difference over faces {low:+.2f} to {high:+.2f}), {verdict} give."
-    )
+def pairs_as_markdown(record: Record, labels: str) -> str:
+    """Every recorded pair of rows against one set of labels: a difference of accuracies on the
+    occluded faces, and a difference of matched falls, in points."""
+    lines = [
+        "| pair | seeds | points on covered faces | interval over seeds | over faces | verdict "
+        "| loses more (+) or less (-) | interval over faces |",
+        "|---|--:|--:|--:|--:|---|--:|--:|",
+    ]
+    for pair in record.values["labels"][labels]["pairs"]:
+        found, lost = comparison(pair), pair["fall"]["matched"]
+        seeds, faces, falls = (
+            "–" if ends is None else f"{ends[0]:+.2f} to {ends[1]:+.2f}"
+            for ends in (found.interval, found.interval_faces, lost["interval_95"])
+        )
+        lines.append(
+            f"| {pair['first']} against {pair['second']} | {len(found.differences)} "
+            f"| {found.mean:+.2f} | {seeds} | {faces} | {found.verdict} | {lost['points']:+.2f} "
+            f"| {falls} |"
+        )
+    return "\n".join(lines)
 
 
 def as_markdown(record: Record, labels: str) -> str:

@@ -19,8 +19,8 @@ from occfer.experiments import occlusion_ferplus, table1
 from occfer.experiments.occlusion_ferplus import (
     LABELS,
     comparison,
-    fall_sentence,
     measure,
+    pairs_as_markdown,
     sides_of,
 )
 from occfer.recipes import as_dict, finetuning
@@ -196,18 +196,28 @@ def test_seeds_are_averaged_and_rows_compared_on_the_listed_faces_alone(root: Pa
     assert pair["fall"]["others"]["points"] == pytest.approx(expected)
 
 
-def test_a_sentence_says_who_loses_less_and_whether_chance_could_do_it() -> None:
-    def told(points: float, low: float, high: float) -> str:
-        fall = {"matched": {"points": points, "interval_95": [low, high]}}
-        return fall_sentence({"first": "A", "second": "B", "fall": fall})
-
-    assert told(-2, -3, -1) == (
-        "A loses 2.00 points less than B (95 % interval of the difference over faces -3.00 to "
-        "-1.00), more than other faces would give."
-    )
-    assert "A loses 1.50 points more than B" in told(1.5, -1, 4)
-    assert told(1.5, -1, 4).endswith("which other faces alone could give.")
-    assert told(1.5, 0.1, 4).endswith("more than other faces would give.")
+def test_a_pair_is_a_line_with_both_of_its_questions() -> None:
+    """Right on more covered faces with both seeds, and more lost than the other rows lose."""
+    occluded = {
+        "differences": {"0": 2.0, "1": 4.0}, "only_first": {"0": 30, "1": 40},
+        "only_second": {"0": 10, "1": 5}, "p_by_seed": {"0": 0.01, "1": 0.001},
+        "p_faces": 0.001, "interval_faces": [1.0, 5.0],
+    }  # fmt: skip
+    fall = {"matched": {"points": 1.5, "interval_95": [-1, 4]}}
+    one = dict(first="A", second="B", occluded=occluded, fall=fall)
+    kept = {name: {"0": each["0"]} for name, each in occluded.items() if isinstance(each, dict)}
+    alone = dict(kept, p_faces=0.2, interval_faces=None)
+    other = dict(first="B", second="C", occluded=alone, fall=fall)
+    record = Record({"labels": {"agreed": {"pairs": [one, other]}}})
+    head, _, *lines = pairs_as_markdown(record, "agreed").splitlines()
+    cells = [line.strip("| ").split(" | ") for line in (head, *lines)]
+    assert cells[0][-2] == "loses more (+) or less (-)"
+    # With two seeds Student's t reaches 12.71 standard errors, and one such error is 1 here.
+    assert cells[1] == [
+        "A against B", "2", "+3.00", "-9.71 to +15.71", "+1.00 to +5.00",
+        "ahead with these networks", "+1.50", "-1.00 to +4.00",
+    ]  # fmt: skip
+    assert cells[2][1:6] == ["1", "+2.00", "–", "–", "not told apart"]
 
 
 def test_a_row_that_was_not_run_is_not_there(root: Path) -> None:
