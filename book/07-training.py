@@ -56,7 +56,7 @@ from IPython.display import Markdown, display
 from matplotlib.ticker import MaxNLocator
 
 from occfer import EMOTIONS, evaluate, finetune, load_faces, pretrain, recipes
-from occfer.plots import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, style
+from occfer.plots import BLACK, GREY, ROW_LOOKS, SKY, style
 
 begun = time.perf_counter()
 style()
@@ -510,21 +510,9 @@ display(Markdown("\n\n".join(with_fewer_labels(data) for data in rows)))
 # experiment, and is not part of these records.
 
 # %% mystnb={"image": {"alt": "Two panels for the first recorded seed of every row on FER2013, each row with its own colour, marker and dash. Left: validation accuracy in per cent over face passes, epochs times regions, on a logarithmic axis; the rows with five regions and the long row go on five times as far as the others. Right: the share of regions on which the restraining loss acts, epoch by epoch."}}
-LOOK = {
-    "OCL+Res18": (SKY, "s", "-"),
-    "OCL+Res18+FGW": (PINK, "D", "-"),
-    "OCL+Res18+FGW+LGDS": (BLUE, "^", "-"),
-    "Res18-scratch": (BLACK, "o", "-"),
-    "Res18-scratch-unleaked": (ORANGE, "v", ":"),
-    "Res18-scratch-long": (BLACK, "P", "-."),
-    "OCL+Res18-long": (SKY, "X", "-."),
-    "Res18-scratch-occluded": (RED, "o", "--"),
-    "OCL+Res18-occluded": (GREEN, "s", "--"),
-}
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6))
 for row, record in recorded.items():
-    colour, marker, line = LOOK.get(row, (GREY, "x", ":"))
-    look = dict(color=colour, marker=marker, linestyle=line, markersize=4, linewidth=1.3, label=row)
+    look = dict(**ROW_LOOKS[row], markersize=4, linewidth=1.3, label=row)
     history, recipe = record.values["history"], record.values["recipe"]
     epochs = np.array([epoch["epoch"] for epoch in history])
     passes = epochs * (recipe["regions"] if recipe["method"] == "fgw" else 1)
@@ -545,9 +533,9 @@ plt.show()
 # ### Why does the restraint not add more?
 #
 # The right panel of the figure shows how often equation (8) has something to charge. The recipes of the third and the
-# fourth row of the paper differ in nothing else, and the share was counted in both, also where it was not charged. So the records can say what (8) did to the networks that were trained with it. Beside the share
-# of regions that are ahead of the whole stands how sure the two sides are of the right expression, on
-# training faces in the last epoch.
+# fourth row of the paper differ in nothing else, and the share was counted in both, also where it was not charged.
+# So the records can say what (8) did to the networks that were trained with it. Beside the share of regions that are
+# ahead of the whole stands how sure the two sides are of the right expression, on training faces in the last epoch.
 
 # %%
 WATCHED = {
