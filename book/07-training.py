@@ -277,9 +277,8 @@ for data, table in tables.items():
     single = runs_of(table, lambda values: values["recipe"]["precision"] == "32-true")
     notes.append(f"In `32-true` precision: {single or 'none'}. All others in `bf16-mixed`.")
     first, again = encoders(data), encoders(data, "encoders")
-    if anew := runs_of(
-        table, lambda values: values["seed"] in again and values.get("encoder") not in (None, first[values["seed"]][0])
-    ):
+    known = {None, *(encoder for encoder, _ in first.values())}
+    if anew := runs_of(table, lambda values, known=known: values.get("encoder") not in known):
         losses = "; ".join(f"{again[seed][1]:.2f} against {first[seed][1]:.2f}" for seed in again)
         notes.append(
             f"The encoders behind {anew} were pre-trained anew with the same recipe and seeds, since the first "
