@@ -417,8 +417,11 @@ assert (
 # A crawl is this request, many times, and a memory. `crawl` searches page by page until every keyword
 # has its **quota** of pictures. It is polite: so many seconds between two requests to one host, few at a
 # time, and a busy server is asked again after a pause that doubles each time, or is as long as the
-# server wishes. Pictures are stored under their own SHA-256, never under a name from the net, and its
-# content decides what a file is: it is decoded, with a limit on its pixels, before it is believed.
+# server wishes. `robots.txt` it does not read, since it follows no links and asks for single pictures at
+# the addresses that a search engine handed out; a picture whose `X-Robots-Tag` says `noai` or
+# `noimageai` it does not keep. Pictures are stored under their own SHA-256, never under a name from the
+# net, and its content decides what a file is: it is decoded, with a limit on its pixels, before it is
+# believed.
 
 # %%
 from occfer.data.crawl import Openverse, Pace, crawl

@@ -1,6 +1,7 @@
 """Faces: ``occfer crawl``, ``align`` and ``get``."""
 
 import os
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -45,7 +46,7 @@ class Crawl:
         if self.keywords is not None:
             words = crawl.read_keywords(self.keywords)
         base = {} if self.base_url is None else {"base_url": self.base_url}
-        token = {"token": self.token or os.environ.get("OPENVERSE_TOKEN", "")}
+        token = {"token": (self.token or os.environ.get("OPENVERSE_TOKEN", "")).strip()}
         engines = [
             crawl.ENGINES[name](**base, **(token if name == "openverse" else {}))
             for name in self.engine
@@ -56,10 +57,20 @@ class Crawl:
         )  # fmt: skip
         for status, count in summary.statuses.items():
             print(f"{status}\t{count}")
+        stopped = defaultdict(list)
+        for (engine, keyword), why in summary.stopped.items():
+            stopped[engine, why].append(keyword)
+        if len(summary.stopped) == len(summary.stored) and not any(summary.stored.values()):
+            reasons = "; ".join(why.rstrip(".") for _, why in stopped)
+            raise OSError(
+                f"No search brought a picture ({reasons[:1000]}); put that right, and the same "
+                f"command goes on."
+            )
         for (engine, keyword), count in summary.stored.items():
             print(f"{count} of {self.quota}\t{engine}\t{keyword}")
-        for (engine, keyword), why in summary.stopped.items():
-            print(f"stopped\t{engine}\t{keyword}\t{why}")
+        for (engine, why), keywords in stopped.items():
+            which = keywords[0] if len(keywords) == 1 else f"{len(keywords)} keywords"
+            print(f"stopped\t{engine}\t{which}\t{why}")
 
 
 @dataclass
@@ -75,12 +86,18 @@ class Align:
     engine: Literal["local", "ray"] = "local"
     """In this process, or on a Ray cluster: the one at $RAY_ADDRESS, or one started here."""
     workers: int | None = None
-    """Of Ray, each with a core, or a GPU of its own; as many as there are where left out."""
+    """Of Ray, each with a core, or a GPU of its own; as many as there are where left out.
+    Without Ray there are none."""
     pictures: bool = False
     """Also write each face as a file in OUT/pictures. Where FOLDER holds one folder per expression,
     --data OUT/pictures trains on them."""
 
     def run(self) -> None:
+        if self.workers is not None and self.engine != "ray":
+            raise ValueError(
+                f"--workers {self.workers} is of Ray, and without --engine ray it would change "
+                f"nothing; add that, or leave --workers out."
+            )
         engine = OnRay(self.workers) if self.engine == "ray" else one_by_one
         faces = extract(self.folder, self.out, self.choice, self.device, engine=engine)
         print(f"{len(faces)} faces: {self.out / 'faces'}")

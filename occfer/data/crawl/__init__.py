@@ -2,6 +2,9 @@
 
 ``keywords`` says what to search for, ``engines`` where; ``addresses`` and ``fetch`` guard each
 request, ``politeness`` spaces them, ``manifest`` remembers them, ``crawler`` does the work.
+
+``robots.txt`` is not read: no links are followed, and each picture is asked for by itself, at the
+address that a search engine handed out. ``X-Robots-Tag`` with ``noai`` or ``noimageai`` is heeded.
 """
 
 from occfer.data.crawl.crawler import Summary, crawl

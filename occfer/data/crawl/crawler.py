@@ -11,7 +11,6 @@ What holds however a crawl ends, ``kill -9`` included, and is tested by killing 
 """
 
 import hashlib
-import heapq
 import os
 import re
 import time
@@ -27,7 +26,7 @@ from occfer.data import pictures
 from occfer.data.crawl.addresses import parse
 from occfer.data.crawl.engines import BadPage, Engine, Openverse
 from occfer.data.crawl.fetch import Answer, Fetcher, Limits
-from occfer.data.crawl.manifest import Manifest, Stored
+from occfer.data.crawl.manifest import FILE, Manifest, Stored
 from occfer.data.crawl.outcomes import Failure, Status
 from occfer.data.crawl.politeness import Hosts, Pace
 
@@ -72,7 +71,7 @@ def crawl(
         folder: made where it is missing.
         keywords: searches, such as ``occfer.data.crawl.keywords()``.
         contact: an e-mail or web address of whoever crawls; it is sent with every request.
-        engines: where to search.
+        engines: where to search; no two of one name.
         quota: pictures per keyword and engine.
         limits: what one URL may cost.
         pace: how hard hosts may be asked.
@@ -81,7 +80,9 @@ def crawl(
         progress: show a bar.
 
     Raises:
-        ValueError: nothing to search, no contact, or a folder that is another's.
+        ValueError: nothing to search, or twice the same; an engine whose address cannot be asked;
+            no contact; a folder that is another's, or that was begun with other settings.
+        OSError: the folder cannot be written.
         KeyboardInterrupt: Ctrl-C; the message says that the same call goes on.
     """
     if not keywords or not engines or quota < 1:
@@ -89,15 +90,15 @@ def crawl(
             f"A crawl needs keywords, engines and a quota of at least 1, got {len(keywords)}, "
             f"{len(engines)} and {quota}."
         )
+    searches = [_Search(engine, keyword) for engine in engines for keyword in keywords]
+    _check(searches)
     hosts = Hosts(pace or Pace())
-    fetcher = Fetcher(contact, limits, allowed, before_hop=lambda host: hosts.wait(host, stop))
-    stop = fetcher.stop
+    fetcher = Fetcher(contact, limits, allowed)
     with Manifest(Path(folder)) as manifest:
         store = _Store(Path(folder) / PICTURES, manifest)
         store.sweep()
         if again:
             manifest.forget_failures()
-        searches = [_Search(engine, keyword) for engine in engines for keyword in keywords]
         for search in searches:
             search.load(manifest, quota)
         bar = tqdm(
@@ -132,9 +133,14 @@ class _Search:
     def name(self) -> tuple[str, str]:
         return self.engine.name, self.keyword
 
+    @property
+    def asked(self) -> str:
+        """What else is asked for, such as licences: a digest, for some engines' URLs hold a key."""
+        return hashlib.sha256(self.engine.address(self.keyword, 0).encode()).hexdigest()
+
     def load(self, manifest: Manifest, quota: int) -> None:
         self.wanted = quota
-        self.page, self.finished = manifest.search(*self.name)
+        self.page, self.finished = manifest.search(*self.name, self.asked)
         self.stored = manifest.stored(*self.name)
         self.pending.extend(manifest.pending(*self.name))
 
@@ -149,16 +155,15 @@ class _Search:
         return idle and not self.pending and self.stored + self.under_way < self.wanted
 
 
-@dataclass(order=True)
+@dataclass
 class _Task:
     """A row to be asked, or with ``row`` 0 the next page of a search; not before ``due``."""
 
-    due: float
-    number: int
-    search: _Search = field(compare=False)
-    url: str = field(compare=False)
-    row: int = field(compare=False, default=0)
-    attempts: int = field(compare=False, default=0)
+    search: _Search
+    url: str
+    row: int = 0
+    attempts: int = 0
+    due: float = 0.0
 
 
 class _Crawl:
@@ -177,7 +182,6 @@ class _Crawl:
         self.fetcher, self.hosts, self.bar = fetcher, hosts, bar
         self.later: list[_Task] = []
         self.asked: dict[Future[Answer], _Task] = {}
-        self.number = 0
         self.statuses: Counter[str] = Counter()
 
     def run(self) -> None:
@@ -203,35 +207,45 @@ class _Crawl:
     def _due(self) -> Iterator[_Task]:
         """What may be asked now; whatever is given counts as begun."""
         room = self.hosts.pace.at_once - len(self.asked)
-        waiting, self.later = self.later, []
-        for task in sorted(waiting):
+        waiting, self.later = sorted(self.later, key=lambda task: task.due), []
+        for task in waiting:
             if room and task.due <= time.monotonic() and self.hosts.take(_host(task.url)):
                 room -= 1
                 yield task
             else:
-                heapq.heappush(self.later, task)
+                self.later.append(task)
         for search in self.searches:
             while room and search.may_fetch and self.hosts.take(_host(search.pending[0][1])):
                 row, url, attempts = search.pending.popleft()
                 search.under_way += 1
                 room -= 1
-                yield self._task(search, url, row, attempts)
+                yield _Task(search, url, row, attempts)
             if room and search.may_search:
                 url = search.engine.address(search.keyword, search.page)
                 if self.hosts.take(_host(url)):
                     search.searching = True
                     room -= 1
-                    yield self._task(search, url)
-
-    def _task(self, search: _Search, url: str, row: int = 0, attempts: int = 0) -> _Task:
-        self.number += 1
-        return _Task(0.0, self.number, search, url, row, attempts)
+                    yield _Task(search, url)
 
     def _fetch(self, task: _Task) -> Answer:
+        host = _host(task.url)
+
+        def move(to: str) -> None:
+            """One host's answer leads to another, which is asked no harder for that."""
+            nonlocal host
+            self.hosts.give_back(host)
+            host = to
+            self.hosts.wait(host, self.fetcher.stop)
+
+        headers = {} if task.row else task.search.engine.headers
         try:
-            return self.fetcher.fetch(task.url, None if task.row else task.search.engine.headers)
+            return self.fetcher.fetch(task.url, headers, before_hop=move)
+        except Failure as failure:
+            if failure.wait:  # said before the host is free for another
+                self.hosts.hold(failure.host, min(failure.wait, self.hosts.pace.patience))
+            raise
         finally:
-            self.hosts.give_back(_host(task.url))
+            self.hosts.give_back(host)
 
     def _take(self, task: _Task, future: Future[Answer]) -> None:
         task.attempts += 1
@@ -248,8 +262,6 @@ class _Crawl:
 
     def _fail(self, task: _Task, failure: Failure) -> None:
         pause = self.hosts.pace.pause(task.attempts, failure)
-        if failure.wait:
-            self.hosts.hold(_host(task.url), min(failure.wait, self.hosts.pace.patience))
         if pause is None and task.row:
             self._end(task, failure.status, failure.reason)
         elif pause is None:
@@ -271,7 +283,9 @@ class _Crawl:
 
     def _read_page(self, search: _Search, answer: Answer) -> None:
         page = search.engine.read(answer.content, search.page)
-        new = self.manifest.add_page(*search.name, search.page, page.pictures, page.last)
+        new = self.manifest.add_page(
+            *search.name, search.page, page.pictures, page.last, search.asked
+        )
         search.pending.extend((row, url, 0) for row, url in new)
         search.page += 1
         search.finished = page.last
@@ -322,13 +336,42 @@ class _Store:
             self.path(sha256, kind): (sha256, size)
             for sha256, (kind, size) in self.manifest.files().items()
         }
-        for path in self.folder.glob("??/*"):
-            if path not in known and _OURS.fullmatch(path.name):
-                path.unlink()
+        without_row = [
+            path
+            for path in self.folder.glob("??/*")
+            if path not in known and _OURS.fullmatch(path.name)
+        ]
+        whole = sum(path.suffix != ".part" for path in without_row)
+        if whole and not self.manifest.counts("status"):
+            raise ValueError(
+                f"{self.folder} holds {whole:,} pictures of a crawl whose {FILE} is missing or "
+                f"empty; put that back, or choose another folder."
+            )
+        for path in without_row:
+            path.unlink()
         for path, (sha256, size) in known.items():
             if not path.is_file() or path.stat().st_size != size:
                 path.unlink(missing_ok=True)
                 self.manifest.ask_again(sha256)
+
+
+def _check(searches: Sequence[_Search]) -> None:
+    """Refuse what would be searched twice, and engines whose addresses cannot be asked."""
+    [((name, keyword), count)] = Counter(search.name for search in searches).most_common(1)
+    if count > 1:
+        raise ValueError(
+            f"A crawl needs each keyword and each engine once, got {keyword!r} on {name} "
+            f"{count} times."
+        )
+    for engine in {search.engine.name: search.engine for search in searches}.values():
+        url = engine.address(keyword, 0)
+        try:
+            parse(url)
+        except Failure as failure:
+            raise ValueError(
+                f"{engine.name} cannot be asked at {url[:80]!r}, since {failure.reason}; it needs "
+                f"the address of a web server, such as https://example.org."
+            ) from failure
 
 
 def _host(url: str) -> str:

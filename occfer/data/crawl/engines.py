@@ -67,6 +67,9 @@ class Openverse:
         base_url: of the API.
         token: the access token of a registered application.
         licences: licence codes separated by commas, such as ``"cc0,pdm,by"``; by default all.
+
+    Raises:
+        ValueError: the token cannot be one.
     """
 
     base_url: str = "https://api.openverse.org"
@@ -74,9 +77,16 @@ class Openverse:
     licences: str = ""
     name: str = "openverse"
 
-    # What the API gives to those who are not registered.
+    # What the API gives to those who are not registered; others it tells how many pages there are.
     PAGE_SIZE = 20
     MAX_RESULTS = 240
+
+    def __post_init__(self) -> None:
+        if not (self.token.isascii() and self.token.isprintable()):
+            raise ValueError(
+                "An access token consists of printable ASCII characters, and what was given holds "
+                "others, such as the end of a line; copy it anew."
+            )
 
     @property
     def headers(self) -> dict[str, str]:
@@ -93,9 +103,11 @@ class Openverse:
         try:
             answer = json.loads(content)
             found = tuple(map(self._found, answer["results"]))
-            pages = min(int(answer["page_count"]), self.MAX_RESULTS // self.PAGE_SIZE)
+            pages = int(answer["page_count"])
         except _UNREADABLE as error:
             raise _bad(self.name, error) from error
+        if not self.token:
+            pages = min(pages, self.MAX_RESULTS // self.PAGE_SIZE)
         return Page(found, last=page + 1 >= pages or not found)
 
     def _found(self, said: dict) -> Found:
@@ -178,7 +190,9 @@ class Baidu(_ThroughIcrawler):
 ENGINES = {engine.name: engine for engine in (Openverse, Bing, Baidu)}
 """The engines by name; each is made without arguments, or with a base URL of one's own."""
 
-_UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
+_UNREADABLE = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError,
+)  # fmt: skip
 
 
 def _bad(name: str, why: object) -> BadPage:

@@ -24,6 +24,8 @@ from occfer.data.crawl.addresses import Target, parse, resolve
 from occfer.data.crawl.outcomes import Failure, Status
 
 CHUNK = 64 * 1024
+# Of bytes that are not the content: headers, and the sizes of chunks.
+AROUND = 128 * 1024
 REDIRECTS = (301, 302, 303, 307, 308)
 LATER = (408, 425, 429, 500, 502, 503, 504)
 # Said in X-Robots-Tag by servers whose pictures may be shown, but not learnt from.
@@ -38,7 +40,7 @@ class Limits:
     pixels: of the picture.
     side: pixels that width and height must have at least.
     redirects: hops after the first.
-    seconds: from the first connection to the last byte, all hops together.
+    seconds: from the first connection to the last byte, all hops together; a day at most.
     """
 
     bytes: int = 20 * 2**20
@@ -46,6 +48,14 @@ class Limits:
     side: int = 48
     redirects: int = 5
     seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        counts_hold = min(self.bytes, self.pixels, self.side) >= 1 and self.redirects >= 0
+        if not (counts_hold and 0 < self.seconds <= 86_400):
+            raise ValueError(
+                f"Limits need bytes, pixels and side of at least 1, redirects of at least 0 and "
+                f"seconds above 0 and up to 86,400, got {self}."
+            )
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,6 @@ class Fetcher:
             stands in the user agent.
         limits: what one URL may cost.
         allowed: ``address:port`` that may be asked although they are not public.
-        before_hop: called with the host's name before each redirect is followed.
 
     Raises:
         ValueError: ``contact`` names nobody.
@@ -75,7 +84,6 @@ class Fetcher:
         contact: str,
         limits: Limits | None = None,
         allowed: Collection[str] = (),
-        before_hop: Callable[[str], None] = lambda host: None,
     ) -> None:
         if not contact.isascii() or not contact.isprintable() or not {"@", "."} & {*contact}:
             raise ValueError(
@@ -87,17 +95,22 @@ class Fetcher:
         )
         self.limits = limits or Limits()
         self.allowed = frozenset(allowed)
-        self.before_hop = before_hop
         self.stop = threading.Event()
         self._tls = ssl.create_default_context()
-        self._tls.sslsocket_class = _TimedTLSSocket
+        self._tls.sslsocket_class = _MeteredTLSSocket
 
-    def fetch(self, url: str, headers: Mapping[str, str] | None = None) -> Answer:
+    def fetch(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        before_hop: Callable[[str], None] = lambda host: None,
+    ) -> Answer:
         """The bytes behind ``url``.
 
         Args:
             url: http or https.
             headers: sent too, to the server of ``url`` and to no other.
+            before_hop: called with the host's name before each redirect is followed.
 
         Raises:
             Failure: there are none; its status and reason say why.
@@ -113,29 +126,28 @@ class Fetcher:
             ):
                 location = answer.headers.get("Location")
                 if answer.status not in REDIRECTS or location is None:
+                    _check_status(answer, target.host)
                     return Answer(url, self._read(answer, clock))
-            # Header bytes are Latin-1 to http.client, and UTF-8 to whoever writes Chinese there.
-            url = urljoin(url, location.encode("latin-1").decode("utf-8", "replace"))
+            url = _join(url, location)
             target = parse(url)
             if url in seen:
                 raise Failure(Status.REDIRECTS, f"a loop of {len(seen)} redirects")
             if len(seen) > self.limits.redirects:
                 raise Failure(Status.REDIRECTS, f"more than {self.limits.redirects} redirects")
             seen.append(url)
-            clock.pause(lambda host=target.host: self.before_hop(host))
+            clock.pause(lambda host=target.host: before_hop(host))
 
-    def _connect(self, target: Target, clock: "_Clock") -> "_TimedSocket | _TimedTLSSocket":
+    def _connect(self, target: Target, clock: "_Clock") -> "_MeteredSocket | _MeteredTLSSocket":
         address = resolve(target, self.allowed)
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        connection = _TimedSocket(family, socket.SOCK_STREAM)
-        connection.clock = clock
+        connection = _MeteredSocket(family, socket.SOCK_STREAM)
         try:
             connection.settimeout(clock.left())
             connection.connect((address, target.port))
             if target.scheme == "https":
                 connection.settimeout(clock.left())
                 connection = self._tls.wrap_socket(connection, server_hostname=target.host)
-                connection.clock = clock
+            connection.meter(clock, self.limits.bytes)
         except TimeoutError as error:
             connection.close()
             raise clock.failure() from error
@@ -172,12 +184,11 @@ class Fetcher:
 
     def _read(self, answer: http.client.HTTPResponse, clock: "_Clock") -> bytes:
         """The body, if the headers promise one that we want."""
-        _check_status(answer)
         wishes = " ".join(answer.headers.get_all("X-Robots-Tag", []))
         if DECLINES & set(re.findall(r"[a-z-]+", wishes.lower())):
             raise Failure(Status.DECLINED, f"X-Robots-Tag: {wishes[:200]}")
         if answer.length is not None and answer.length > self.limits.bytes:
-            raise self._too_large(f"{answer.length:,} bytes are announced")
+            raise _too_large(f"{answer.length:,} bytes are announced", self.limits.bytes)
         announced, came = answer.length, 0
         unfold = _unfolding(answer.headers.get("Content-Encoding", ""))
         content = bytearray()
@@ -186,21 +197,19 @@ class Fetcher:
                 came += len(chunk)
                 content += unfold(chunk, self.limits.bytes + 1 - len(content))
                 if max(came, len(content)) > self.limits.bytes:
-                    raise self._too_large("more came")
+                    raise _too_large("more came", self.limits.bytes)
         except TimeoutError as error:
             raise clock.failure() from error
         except zlib.error as error:
             raise Failure(Status.BROKEN, f"the answer cannot be unfolded: {error}") from error
-        except (OSError, http.client.HTTPException) as error:
+        # A ValueError is http.client's for a chunk of a negative size.
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise Failure(Status.CUT_SHORT, f"after {came:,} bytes: {_say(error)}", True) from error
         if announced is not None and came < announced:
             raise Failure(
                 Status.CUT_SHORT, f"{came:,} bytes came of {announced:,} announced", again=True
             )
         return bytes(content)
-
-    def _too_large(self, what: str) -> Failure:
-        return Failure(Status.TOO_LARGE, f"{what}, {self.limits.bytes:,} are allowed")
 
 
 class _Clock:
@@ -225,35 +234,57 @@ class _Clock:
         return Failure(Status.TOO_SLOW, f"not done after {self.seconds:g} s", again=True)
 
 
-class _Timed:
-    """A socket whose every read looks at the clock, so that no drip can outlast it."""
+class _Metered:
+    """A socket whose every read looks at the clock and counts the bytes.
 
-    clock: _Clock
+    No drip outlasts the one and no flood the other, not even where ``http.client`` reads on by
+    itself, as it does for headers and for a chunk of size -1.
+    """
+
+    def meter(self, clock: _Clock, limit: int) -> None:
+        self.clock, self.limit, self.came = clock, limit, 0
 
     def recv_into(self, *arguments) -> int:
         while True:
             # In slices of a second, so that a crawl that is stopped ends soon.
             self.settimeout(min(1.0, self.clock.left()))
             try:
-                return super().recv_into(*arguments)
+                count = super().recv_into(*arguments)
             except TimeoutError:
                 continue
+            self.came += count
+            if self.came > self.limit + AROUND:
+                raise _too_large("more came", self.limit)
+            return count
 
 
-class _TimedSocket(_Timed, socket.socket):
+class _MeteredSocket(_Metered, socket.socket):
     pass
 
 
-class _TimedTLSSocket(_Timed, ssl.SSLSocket):
+class _MeteredTLSSocket(_Metered, ssl.SSLSocket):
     pass
 
 
-def _check_status(answer: http.client.HTTPResponse) -> None:
+def _join(url: str, location: str) -> str:
+    """Where a redirect leads."""
+    try:
+        # Header bytes are Latin-1 to http.client, and UTF-8 to whoever writes Chinese there.
+        return urljoin(url, location.encode("latin-1").decode("utf-8", "replace"))
+    except ValueError as error:
+        raise Failure(Status.REFUSED, f"the redirect's URL is malformed: {error}") from error
+
+
+def _too_large(what: str, limit: int) -> Failure:
+    return Failure(Status.TOO_LARGE, f"{what}, {limit:,} are allowed")
+
+
+def _check_status(answer: http.client.HTTPResponse, host: str) -> None:
     if answer.status == 200:
         return
     reason = f"{answer.status} {answer.reason}"[:200]
     if answer.status in LATER:
-        raise Failure(Status.BUSY, reason, again=True, wait=_retry_after(answer))
+        raise Failure(Status.BUSY, reason, again=True, wait=_retry_after(answer), host=host)
     raise Failure(Status.HTTP_ERROR, reason)
 
 
@@ -264,10 +295,10 @@ def _retry_after(answer: http.client.HTTPResponse) -> float | None:
         return float(said[:9])
     try:
         date = parsedate_to_datetime(said)
-    except ValueError:
+        date = date if date.tzinfo else date.replace(tzinfo=UTC)
+        return max(0.0, (date - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
         return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.0, (date - datetime.now(UTC)).total_seconds())
 
 
 def _unfolding(encoding: str) -> Callable[[bytes, int], bytes]:

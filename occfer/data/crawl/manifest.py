@@ -7,6 +7,7 @@ read along (``sqlite3 manifest.sqlite "SELECT status, count(*) FROM pictures GRO
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from occfer.data.crawl.outcomes import TEMPORARY, Status
 
 FILE = "manifest.sqlite"
-_FORMAT = 1
+_FORMAT = 2
 _TABLES = """
 CREATE TABLE pictures (
     id INTEGER PRIMARY KEY,
@@ -44,9 +45,11 @@ CREATE TABLE searches (
     keyword TEXT NOT NULL,
     next_page INTEGER NOT NULL,
     finished INTEGER NOT NULL,  -- 1: the engine has no further page
+    asked TEXT NOT NULL DEFAULT '',  -- a digest of what else was asked for; '' unknown
     PRIMARY KEY (engine, keyword)
 ) STRICT;
 """
+_FROM_1 = "ALTER TABLE searches ADD COLUMN asked TEXT NOT NULL DEFAULT '';"
 
 
 @dataclass(frozen=True)
@@ -76,52 +79,79 @@ class Manifest:
 
     Raises:
         ValueError: the folder's manifest is none, of another format, or in use by another crawl.
+        OSError: it cannot be written; also when a ``with`` block of it ends so.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(folder)
-        self._rows = sqlite3.connect(folder / FILE, isolation_level=None, timeout=30)
-        self._rows.row_factory = sqlite3.Row
-        try:
-            self._rows.execute("PRAGMA journal_mode = WAL")
-            # Enough for a killed process. After a power cut the last rows may be gone, and
-            # ``unknown_files`` then finds their pictures.
-            self._rows.execute("PRAGMA synchronous = NORMAL")
-            self._create()
-        except sqlite3.DatabaseError as error:
-            self.close()
-            raise ValueError(
-                f"{folder / FILE} is no manifest of a crawl ({error}); choose another folder."
-            ) from error
+        self.path = folder / FILE
+        with ExitStack() as opened:
+            opened.callback(_lock(folder).close)
+            try:
+                self._rows = sqlite3.connect(self.path, isolation_level=None, timeout=30)
+                opened.callback(self._rows.close)
+                self._rows.row_factory = sqlite3.Row
+                self._rows.execute("PRAGMA journal_mode = WAL")
+                # Enough for a killed process. After a power cut the last rows may be gone, and the
+                # next crawl sweeps their pictures away.
+                self._rows.execute("PRAGMA synchronous = NORMAL")
+                self._create()
+            except sqlite3.OperationalError as error:
+                raise _unwritten(self.path, error) from error
+            except sqlite3.DatabaseError as error:
+                raise ValueError(
+                    f"{self.path} is no manifest of a crawl ({error}); choose another folder."
+                ) from error
+            self.close = opened.pop_all().close
 
     def _create(self) -> None:
         [found] = self._rows.execute("PRAGMA user_version").fetchone()
-        if found == 0:
-            self._rows.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_FORMAT}; COMMIT;")
+        [tables] = self._rows.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if found == 0 and not tables:
+            change = _TABLES
+        elif found == 1:
+            change = _FROM_1
         elif found != _FORMAT:
             raise sqlite3.DatabaseError(f"its format is {found}, this version reads {_FORMAT}")
-
-    def close(self) -> None:
-        self._rows.close()
-        self._lock.close()
+        else:
+            return
+        self._rows.executescript(f"BEGIN; {change} PRAGMA user_version = {_FORMAT}; COMMIT;")
 
     def __enter__(self) -> "Manifest":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, _, error: BaseException | None, __) -> None:
         self.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise _unwritten(self.path, error) from error
 
-    def search(self, engine: str, keyword: str) -> tuple[int, bool]:
-        """The next page of a search, and whether there is none."""
+    def search(self, engine: str, keyword: str, asked: str = "") -> tuple[int, bool]:
+        """The next page of a search, and whether there is none.
+
+        Raises:
+            ValueError: it was begun with something else ``asked`` for; ``""`` is unknown.
+        """
         row = self._rows.execute(
-            "SELECT next_page, finished FROM searches WHERE engine = ? AND keyword = ?",
+            "SELECT next_page, finished, asked FROM searches WHERE engine = ? AND keyword = ?",
             (engine, keyword),
         ).fetchone()
-        return (row["next_page"], bool(row["finished"])) if row else (0, False)
+        if row is None:
+            return 0, False
+        if row["asked"] and asked and row["asked"] != asked:
+            raise ValueError(
+                f"In {self.path.parent} {engine} was asked for {keyword!r} with another address, "
+                f"licences or filters; go on with those, or choose another folder."
+            )
+        return row["next_page"], bool(row["finished"])
 
     def add_page(
-        self, engine: str, keyword: str, page: int, pictures: Iterable[Found], last: bool
+        self,
+        engine: str,
+        keyword: str,
+        page: int,
+        pictures: Iterable[Found],
+        last: bool,
+        asked: str = "",
     ) -> list[tuple[int, str]]:
         """Write a page of results, all or nothing; the id and URL of every URL not seen before."""
         new = []
@@ -139,8 +169,8 @@ class Manifest:
                 if row:
                     new.append((row["id"], values["url"]))
             self._rows.execute(
-                "INSERT OR REPLACE INTO searches VALUES (?, ?, ?, ?)",
-                (engine, keyword, page + 1, last),
+                "INSERT OR REPLACE INTO searches VALUES (?, ?, ?, ?, ?)",
+                (engine, keyword, page + 1, last, asked),
             )
         return new
 
@@ -222,20 +252,34 @@ class _Transaction:
         self.rows.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind, *_) -> None:
-        self.rows.execute("COMMIT" if kind is None else "ROLLBACK")
+        if kind is None:
+            self.rows.execute("COMMIT")
+        elif self.rows.in_transaction:  # a full disk has ended it already
+            self.rows.execute("ROLLBACK")
 
 
 def _lock(folder: Path) -> sqlite3.Connection:
     """A lock that ends with the process, however that ends, and leaves the manifest readable."""
-    lock = sqlite3.connect(folder / ".lock.sqlite", isolation_level=None, timeout=0)
+    path, lock = folder / ".lock.sqlite", None
     try:
+        lock = sqlite3.connect(path, isolation_level=None, timeout=0)
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.DatabaseError as error:
-        lock.close()
+        if lock is not None:
+            lock.close()
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise _unwritten(path, error) from error
         raise ValueError(
             f"Another crawl is writing to {folder} ({error}); wait for it or choose another folder."
         ) from error
     return lock
+
+
+def _unwritten(path: Path, error: sqlite3.DatabaseError) -> OSError:
+    return OSError(
+        f"{path} cannot be opened and written ({error}); see that the disk has room and that you "
+        f"may write there, and the same call goes on."
+    )
 
 
 def _storable(value: object) -> object:

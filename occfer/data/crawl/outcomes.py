@@ -36,10 +36,17 @@ class Failure(Exception):
         reason: one line for people.
         again: whether to ask again in a while.
         wait: the seconds that the server asked us to wait, where it did.
+        host: which server did; after a redirect it is not the one that was asked first.
     """
 
     def __init__(
-        self, status: Status, reason: str, again: bool = False, wait: float | None = None
+        self,
+        status: Status,
+        reason: str,
+        again: bool = False,
+        wait: float | None = None,
+        host: str = "",
     ) -> None:
         super().__init__(f"{status}: {reason}")
         self.status, self.reason, self.again, self.wait = status, reason, again, wait
+        self.host = host

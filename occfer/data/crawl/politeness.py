@@ -77,8 +77,6 @@ class Hosts:
             self._next[host] = max(self._next.get(host, 0.0), time.monotonic() + seconds)
 
     def wait(self, host: str, stop: threading.Event) -> None:
-        """Return when the host may be asked, as for a redirect that leads there."""
-        with self._lock:
-            begin = max(time.monotonic(), self._next.get(host, 0.0))
-            self._next[host] = begin + self.pace.interval
-        stop.wait(begin - time.monotonic())
+        """Return when ``take`` has let the host be asked, as for a redirect that leads there."""
+        while not self.take(host) and not stop.wait(0.02):
+            pass

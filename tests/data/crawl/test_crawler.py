@@ -2,6 +2,8 @@
 
 import json
 import re
+import resource
+import socket
 import sqlite3
 import threading
 import time
@@ -11,10 +13,10 @@ from itertools import pairwise
 import pytest
 
 from occfer.cli import main
-from occfer.data.crawl import Manifest, Pace, crawl
+from occfer.data.crawl import Manifest, Openverse, Pace, crawl
 from occfer.data.crawl.manifest import Found
 from occfer.data.crawl.outcomes import Failure, Status
-from tests.data.crawl.server import Listed, in_turn, picture, reply, results
+from tests.data.crawl.server import Listed, in_turn, picture, redirect, reply, results
 
 
 @pytest.fixture
@@ -22,7 +24,10 @@ def call(server, tmp_path, quick, tight):
     """``call(pages, ...)``: crawl a server whose engine answers with these pages."""
 
     def run(pages: dict[str, list[list[str]]], quota: int = 100, **options):
-        urls = {k: [[server.url(u) for u in page] for page in v] for k, v in pages.items()}
+        def full(where: str) -> str:
+            return where if where.startswith("http") else server.url(where)
+
+        urls = {k: [[full(u) for u in page] for page in v] for k, v in pages.items()}
         server.routes["/results"] = results(urls)
         given = dict(
             folder=tmp_path / "crawl",
@@ -132,6 +137,60 @@ def test_a_host_that_asks_to_wait_is_not_asked_for_anything_else(server, call) -
     assert asked[1].time - asked[0].time >= 1
 
 
+@pytest.fixture
+def one_behind_six(server, monkeypatch):
+    """Six URLs on six hosts that all redirect to one; what is asked there, in its order."""
+    place = "127.0.0.1", int(server.address.split(":")[1])
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    for number in range(6):
+        there = f"/there/{number}"
+        server.routes[f"/{number}"] = redirect(f"http://there.test:{place[1]}{there}")
+        server.routes[there] = reply(200, picture(number))
+    urls = [f"http://host{number}.test:{place[1]}/{number}" for number in range(6)]
+    return urls, lambda: [each for each in server.log if each.path.startswith("/there")]
+
+
+def test_a_host_behind_redirects_is_asked_no_harder(one_behind_six, server, call, quick) -> None:
+    urls, asked = one_behind_six
+    assert call({"sad man": [urls]}, pace=replace(quick, interval=0.2)).statuses == {"stored": 6}
+    times = [request.time for request in asked()]
+    assert len(times) == 6
+    assert times[-1] - times[0] >= 0.2 * 4
+
+
+def test_so_many_requests_are_under_way_behind_redirects(
+    one_behind_six, server, call, quick
+) -> None:
+    urls, _ = one_behind_six
+    under_way, most = set(), []
+
+    def slow(request):
+        under_way.add(request.path)
+        most.append(len(under_way))
+        time.sleep(0.1)
+        under_way.discard(request.path)
+        return reply(200, picture(int(request.path[-1])))(request)
+
+    server.routes |= {f"/there/{number}": slow for number in range(6)}
+    call({"sad man": [urls]}, pace=replace(quick, per_host=2))
+    assert max(most) == 2
+
+
+def test_a_host_behind_redirects_that_asks_to_wait_is_left_alone(
+    one_behind_six, server, call, quick
+) -> None:
+    urls, asked = one_behind_six
+    good = reply(200, picture(7))
+    for number in range(6):
+        server.routes[f"/there/{number}"] = lambda request: (
+            reply(429, Retry_After=1) if len(asked()) == 1 else good
+        )(request)
+    call({"sad man": [urls]}, pace=replace(quick, per_host=1))
+    first, second, *_ = (request.time for request in asked())
+    assert second - first >= 1
+
+
 def test_failures_for_a_while_are_asked_again_when_that_is_wished(server, call, rows) -> None:
     server.routes |= {"/a": reply(503), "/b": reply(404)}
     pages = {"sad man": [["/a", "/b"]]}
@@ -209,6 +268,131 @@ def test_a_crawl_without_anything_to_do_is_refused(tmp_path, options) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (dict(keywords=["sad man", "sad man"]), "got 'sad man' on openverse 2 times"),
+        (dict(engines=[Openverse(), Openverse()]), "got 'sad man' on openverse 2 times"),
+        (dict(engines=[Openverse("notaurl")]), "openverse cannot be asked at 'notaurl/v1"),
+        (dict(engines=[Openverse("file:///etc")]), "only http and https are asked"),
+    ],
+)
+def test_what_cannot_be_searched_or_would_be_twice_is_refused(tmp_path, options, said) -> None:
+    given = dict(folder=tmp_path, keywords=["sad man"], contact="tests@example.org")
+    with pytest.raises(ValueError, match=re.escape(said)):
+        crawl(**given | options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_its_manifest_a_crawl_keeps_its_pictures(server, call, tmp_path) -> None:
+    serve_pictures(server, "/a", "/b")
+    pages = {"sad man": [["/a", "/b"]]}
+    call(pages)
+    manifest, aside = tmp_path / "crawl" / "manifest.sqlite", tmp_path / "aside.sqlite"
+    before = {path: path.read_bytes() for path in tmp_path.glob("crawl/pictures/*/*")}
+    manifest.rename(aside)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"2 pictures of a crawl whose manifest\.sqlite is"):
+            call(pages)
+    assert {path: path.read_bytes() for path in tmp_path.glob("crawl/pictures/*/*")} == before
+    aside.rename(manifest)
+    asked = len(server.log)
+    assert call(pages).statuses == {"stored": 2}
+    assert len(server.log) == asked
+
+
+def test_a_search_goes_on_with_what_it_was_begun_with(server, tmp_path, quick, tight) -> None:
+    told = {"page_count": 2, "results": [{"url": server.url("/a")}]}
+    server.routes["/v1/images/"] = reply(200, json.dumps(told).encode())
+    serve_pictures(server, "/a")
+    given = dict(
+        folder=tmp_path, keywords=["sad man"], contact="tests@example.org", quota=1,
+        limits=tight, pace=quick, allowed=[server.address], progress=False,
+    )  # fmt: skip
+    engine = Openverse(server.url(""), licences="by")
+    crawl(**given, engines=[engine])
+    asked = len(server.log)
+    with pytest.raises(ValueError, match=r"openverse was asked for 'sad man' with another"):
+        crawl(**given | dict(quota=2), engines=[replace(engine, licences="cc0")])
+    assert len(server.log) == asked
+    # A token changes who asks, not what is asked for.
+    crawl(**given | dict(quota=2), engines=[replace(engine, token="key")])
+    assert "page=2" in server.log[-1].path
+
+
+def test_a_manifest_of_the_first_format_goes_on(server, call, tmp_path) -> None:
+    serve_pictures(server, "/a", "/b")
+    pages = {"sad man": [["/a"], ["/b"]]}
+    call(pages, quota=1)
+    old = sqlite3.connect(tmp_path / "crawl" / "manifest.sqlite")
+    old.executescript("ALTER TABLE searches DROP COLUMN asked; PRAGMA user_version = 1;")
+    old.close()
+    assert call(pages).statuses == {"stored": 2}
+    assert [server.asked(path) for path in ("/a", "/b")] == [1, 1]
+
+
+@pytest.fixture
+def command(server, tmp_path, monkeypatch):
+    """``command(*more)``: ``occfer crawl`` with two keywords of a server's Openverse."""
+    monkeypatch.delenv("OPENVERSE_TOKEN", raising=False)
+    (tmp_path / "words.txt").write_text("sad man\nhappy child\n")
+    words = f"--keywords {tmp_path}/words.txt --contact tests@example.org --out {tmp_path}/crawl"
+    where = f"--base-url {server.url('')} --allowed {server.address}"
+    pace = "--pace.interval 0 --pace.backoff 0.01"
+    return lambda *more: main(["crawl", *words.split(), *where.split(), *pace.split(), *more])
+
+
+@pytest.mark.parametrize("name", ["manifest.sqlite", ".lock.sqlite"])
+def test_a_manifest_that_cannot_be_opened_is_one_sentence(command, tmp_path, name) -> None:
+    (tmp_path / "crawl" / name).mkdir(parents=True)
+    with pytest.raises(SystemExit, match=rf"^occfer: \S*/crawl/{name} cannot be opened and wr"):
+        command()
+
+
+def test_a_full_disk_is_one_sentence_and_then_the_same_call_goes_on(server, command) -> None:
+    results = [{"url": server.url(f"/{'a' * 2000}{n}")} for n in range(200)]
+    told = {"page_count": 1, "results": results}
+    server.routes["/v1/images/"] = reply(200, json.dumps(told).encode())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        with pytest.raises(SystemExit, match=r"manifest\.sqlite cannot be opened and .* room"):
+            command()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    command()
+    assert sum(request.path.startswith("/aaa") for request in server.log) == 200
+
+
+def test_a_crawl_that_got_nothing_is_one_sentence(server, command, capsys) -> None:
+    server.routes["/v1/images/"] = reply(401, b"{}")
+    with pytest.raises(SystemExit) as stop:
+        command()
+    assert stop.value.code == (
+        "occfer: No search brought a picture (openverse: 401 Said); put that right, and the same "
+        "command goes on."
+    )
+    assert capsys.readouterr().out == ""
+    with pytest.raises(SystemExit, match=r"^occfer: openverse cannot be asked at 'notaurl"):
+        command("--base-url", "notaurl")
+
+
+def test_searches_that_stopped_for_one_reason_are_one_line(server, command, capsys) -> None:
+    def answer(request):
+        told = {"page_count": 2, "results": [{"url": server.url("/a")}]}
+        refuses = "page=2" in request.path
+        return (reply(401) if refuses else reply(200, json.dumps(told).encode()))(request)
+
+    server.routes["/v1/images/"] = answer
+    serve_pictures(server, "/a")
+    command()
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "1 of 100\topenverse\tsad man",
+        "0 of 100\topenverse\thappy child",
+        "stopped\topenverse\t2 keywords\topenverse: 401 Said",
+    ]
+
+
 def test_the_command_crawls_and_says_how_each_url_and_keyword_ended(
     server, tmp_path, monkeypatch, capsys
 ) -> None:
@@ -217,7 +401,7 @@ def test_the_command_crawls_and_says_how_each_url_and_keyword_ended(
     server.routes["/v1/images/"] = reply(200, json.dumps(told).encode())
     serve_pictures(server, "/a")
     (tmp_path / "words.txt").write_text("sad man\n")
-    monkeypatch.setenv("OPENVERSE_TOKEN", "key")
+    monkeypatch.setenv("OPENVERSE_TOKEN", "key\r\n")
     words = f"--keywords {tmp_path}/words.txt --contact tests@example.org --out {tmp_path}/crawl"
     where = f"--base-url {server.url('')} --allowed {server.address} --pace.interval 0"
     main(["crawl", *words.split(), *where.split()])

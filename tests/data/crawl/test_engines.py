@@ -123,11 +123,21 @@ def test_openverse_is_asked_page_by_page_and_its_licences_are_kept(server, crawl
 
 
 def test_openverse_is_asked_for_no_more_than_it_gives_anonymously() -> None:
-    told = {"page_count": 500, "results": [{"url": "https://example.org/a.png"}]}
-    engine = Openverse()
-    assert [engine.read(json.dumps(told).encode(), page).last for page in (0, 10, 11)] == [
-        False, False, True,
-    ]  # fmt: skip
+    told = {"page_count": 50, "results": [{"url": "https://example.org/a.png"}]}
+
+    def last(engine: Openverse) -> list[bool]:
+        content = json.dumps(told).encode()
+        return [engine.read(content, page).last for page in (0, 10, 11, 48, 49)]
+
+    assert last(Openverse()) == [False, False, True, True, True]
+    assert last(Openverse(token="key")) == [False, False, False, False, True]
+
+
+@pytest.mark.parametrize("token", ["secret\nsecret", "secret\r\n", "secr\u00e9t", "secret\0"])
+def test_a_token_that_cannot_be_sent_is_refused_and_not_repeated(token) -> None:
+    with pytest.raises(ValueError, match="printable ASCII characters") as refusal:
+        Openverse(token=token)
+    assert "secr" not in str(refusal.value)
 
 
 def test_bing_is_read_through_icrawler(server, crawled) -> None:
@@ -178,6 +188,9 @@ def test_baidu_is_read_through_icrawler(server, crawled) -> None:
         (Openverse(), b'{"results": [{"title": "no url"}], "page_count": 1}'),
         (Openverse(), b'{"results": [{"url": ["a"]}], "page_count": 1}'),
         (Openverse(), b'{"results": [{"url": null}]}'),
+        (Openverse(), b'{"results": [], "page_count": Infinity}'),
+        (Openverse(), b'{"results": [], "page_count": 1e999}'),
+        (Openverse(), b'{"results": [], "page_count": NaN}'),
         (Openverse(), b"[" * 100_000),
         (Openverse(), b"\xff\xfe"),
         (Bing(), b"<html>Are you a robot?"),

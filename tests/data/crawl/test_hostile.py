@@ -24,7 +24,7 @@ from PIL import Image
 from occfer.data import pictures
 from occfer.data.crawl import Manifest, crawl
 from occfer.data.crawl.addresses import is_public, parse, resolve
-from occfer.data.crawl.fetch import Fetcher
+from occfer.data.crawl.fetch import Fetcher, Limits
 from occfer.data.crawl.outcomes import Failure
 from occfer.engine.records import Record
 from tests.data.conftest import RESULTS
@@ -86,6 +86,17 @@ def endless_headers(_: Request):
     yield b"HTTP/1.1 200 OK\r\n"
     while True:
         yield b"X-More: of the same\r\n"
+
+
+def chunk_of(size: bytes):
+    """Content without end, as one chunk of that size."""
+
+    def forever(_: Request):
+        yield CHUNKED + size + b"\r\n"
+        while True:
+            yield bytes(10_000)
+
+    return forever
 
 
 def reset(request: Request):
@@ -461,6 +472,50 @@ def test_a_bomb_of_gzip_is_not_even_unfolded(server, tight) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 10 * tight.bytes
+
+
+def test_a_chunk_of_minus_one_byte_is_not_read_to_its_end(server, tight) -> None:
+    """``http.client`` takes -1 for all that comes."""
+    server.routes["/minus.png"] = chunk_of(b"-1")
+    fetcher = Fetcher("tests@example.org", tight, [server.address])
+    tracemalloc.start()
+    with pytest.raises(Failure, match="too_large: more came"):
+        fetcher.fetch(server.url("/minus.png"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * tight.bytes
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (redirect("http://[::1/"), "refused"),
+        (redirect("//[x]/"), "refused"),
+        (reply(429, Retry_After="Mon, 01 Jan 99999999999999999999 00:00:00 GMT"), "busy"),
+        (reply(503, Retry_After="Mon, 01 Jan 2024 00:00:00 +99999999999999999999"), "busy"),
+        (reply(503, Retry_After="Mon, 01 Jan 0001 00:00:00 +2359"), "busy"),
+        (chunk_of(b"-5"), "cut_short"),
+        (chunk_of(b"-1"), "too_large"),
+    ],
+)
+def test_what_the_standard_library_stumbles_over_is_a_failure_like_others(
+    server, tight, answer, status
+) -> None:
+    server.routes["/a"] = answer
+    fetcher = Fetcher("tests@example.org", tight, [server.address])
+    with pytest.raises(Failure) as failure:
+        fetcher.fetch(server.url("/a"))
+    assert (failure.value.status, failure.value.wait or 0) == (status, 0)
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [dict(bytes=0), dict(pixels=0), dict(side=0), dict(redirects=-1), dict(seconds=0)]
+    + [dict(seconds=seconds) for seconds in (float("nan"), float("inf"), 1e6)],
+)
+def test_limits_that_are_none_are_refused(limit) -> None:
+    with pytest.raises(ValueError, match=r"Limits need bytes, .*, got Limits\("):
+        Limits(**limit)
 
 
 def test_a_search_key_goes_to_its_engine_and_nowhere_else(server, tight) -> None:
