@@ -1,7 +1,8 @@
 """Channel–spatial attention (§2.3, (4)–(6)): CBAM, channel first, then space.
 
 Woo et al., CBAM: Convolutional Block Attention Module, ECCV 2018. The channel map asks *what*
-in a region speaks of emotion, the spatial map *where*.
+in a region speaks of emotion, the spatial map *where*. ``official`` follows the code that its
+authors published (github.com/Jongchan/attention-module) where that departs from the equations.
 """
 
 from typing import NamedTuple
@@ -19,15 +20,23 @@ class AttentionMaps(NamedTuple):
 
 
 class ChannelAttention(nn.Module):
-    """M_C of (5): σ(MLP(AvgPool F) + MLP(MaxPool F)), with one MLP for both."""
+    """M_C of (5): σ(MLP(AvgPool F) + MLP(MaxPool F)), with one MLP for both.
 
-    def __init__(self, channels: int, reduction: int = 16):
+    ``official``: both layers of the MLP have biases.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, official: bool = False):
         super().__init__()
+        if reduction < 1:
+            raise ValueError(
+                f"reduction must be at least 1, since the MLP narrows by it, got {reduction}; the "
+                "CBAM paper takes 16."
+            )
         hidden = max(1, channels // reduction)
         self.mlp = nn.Sequential(
-            nn.Linear(channels, hidden, bias=False),
+            nn.Linear(channels, hidden, bias=official),
             nn.ReLU(),
-            nn.Linear(hidden, channels, bias=False),
+            nn.Linear(hidden, channels, bias=official),
         )
 
     def forward(
@@ -41,20 +50,20 @@ class ChannelAttention(nn.Module):
 class SpatialAttention(nn.Module):
     """M_S of (6): σ(conv([AvgPool F; MaxPool F])), pooled over channels.
 
-    ``official`` follows the code the CBAM authors published rather than the equation: maximum
-    first, and a batch normalisation after the convolution.
+    ``official``: maximum first, and a batch normalisation after the convolution, whose running
+    statistics move by a hundredth of each batch's.
     """
 
     def __init__(self, kernel_size: int = 7, official: bool = False):
         super().__init__()
-        if kernel_size % 2 == 0:
+        if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(
-                f"kernel_size must be odd so that the map keeps its size, got {kernel_size}; "
-                "the paper takes 7."
+                f"kernel_size must be odd and at least 1, so that the map keeps its size, got "
+                f"{kernel_size}; the paper takes 7."
             )
         self.official = official
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
-        self.norm = nn.BatchNorm2d(1) if official else nn.Identity()
+        self.norm = nn.BatchNorm2d(1, momentum=0.01) if official else nn.Identity()
 
     def forward(
         self, features: Float[Tensor, "batch channels height width"]
@@ -72,7 +81,7 @@ class ChannelSpatialAttention(nn.Module):
         channels: C of the feature map.
         reduction: the MLP of (5) narrows to ``channels // reduction``.
         kernel_size: of the convolution in (6); odd.
-        official: see :class:`SpatialAttention`.
+        official: see :class:`ChannelAttention` and :class:`SpatialAttention`.
 
     Returns:
         The weighted features, of the shape that came in, and both maps.
@@ -82,7 +91,7 @@ class ChannelSpatialAttention(nn.Module):
         self, channels: int, reduction: int = 16, kernel_size: int = 7, official: bool = False
     ):
         super().__init__()
-        self.channel = ChannelAttention(channels, reduction)
+        self.channel = ChannelAttention(channels, reduction, official)
         self.spatial = SpatialAttention(kernel_size, official)
 
     def forward(

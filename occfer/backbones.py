@@ -1,8 +1,9 @@
 """Z(·) of (3): the convolutional networks that turn a picture into a feature map.
 
 The paper uses ResNet18 and VGG16 and compares with DenseNet; MobileNetV2 and every convolutional
-network of timm can stand in. Each is cut into stages, so that attention can sit between any two,
-and can be built narrower than published, so that two CPU cores are enough to learn on.
+network of timm can stand in. Each of the four is cut into stages, so that attention can sit between
+any two, and can be built narrower than published, so that two CPU cores are enough to learn on. A
+network of timm is a single stage.
 """
 
 from collections.abc import Callable
@@ -34,7 +35,8 @@ class Backbone(nn.Module):
     """A feature extractor: pictures in [0, 1] → feature map.
 
     Args:
-        name: ``resnet18``, ``vgg16``, ``densenet121``, ``mobilenet_v2``, or any timm name.
+        name: ``resnet18``, ``vgg16``, ``densenet121``, ``mobilenet_v2``, or any timm name, such as
+            ``resnet18.a1_in1k``, where what follows the point names timm's weights.
         width: channels of the first convolution; all others scale with it. ``None`` is the
             published width (64; 32 for MobileNetV2). Only for the four named networks.
         stem: ``imagenet`` as published (the map is 1/32 of the picture); ``small``, for
@@ -44,6 +46,8 @@ class Backbone(nn.Module):
 
     Attributes:
         stages: ``nn.ModuleList``; the picture passes through them in order.
+        mean, std: of each colour, by which pictures are normalised: ImageNet's, or what a network
+            of timm was trained with.
         stage_channels: channels after each stage; ``channels`` are those of the last.
     """
 
@@ -60,8 +64,9 @@ class Backbone(nn.Module):
         self.stages = nn.ModuleList(build(name, width, stem, pretrained))
         if width is not None:
             _check_channels(name, width, self.stages)
-        self.register_buffer("mean", torch.tensor(IMAGENET_DEFAULT_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(IMAGENET_DEFAULT_STD).view(1, 3, 1, 1))
+        colours = getattr(self.stages[0], "colours", (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+        for statistic, values in zip(("mean", "std"), colours, strict=True):
+            self.register_buffer(statistic, torch.tensor(values).view(1, 3, 1, 1))
         try:
             self.stage_channels = self._measure()
         except (AssertionError, RuntimeError) as reason:
@@ -79,7 +84,15 @@ class Backbone(nn.Module):
         """Run all stages; ``after_stage(number, features)`` may replace what a stage returns.
 
         Grey pictures (one channel) are repeated to three.
+
+        Raises:
+            ValueError: pictures of bytes or other whole numbers, or of other than 1 or 3 channels.
         """
+        if not images.is_floating_point() or images.shape[1] not in (1, 3):
+            raise ValueError(
+                "images must be [batch, 1 or 3 channels, height, width] of a floating-point type "
+                f"in [0, 1], got {list(images.shape)} of {images.dtype}; divide bytes by 255."
+            )
         features = (images.expand(-1, 3, -1, -1) - self.mean) / self.std
         for number, stage in enumerate(self.stages):
             features = stage(features)
@@ -116,9 +129,7 @@ def _resnet18(name: str, width: int | None, stem: str, pretrained: bool) -> list
             "layer4": _two_blocks(4 * width, 8 * width, stride=2),
         }
     )
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    _initialise(net)
     if pretrained:
         _load(net, _imagenet(name))
     first = [net["conv1"], net["bn1"], nn.ReLU(inplace=True)]
@@ -146,6 +157,7 @@ def _vgg16(name: str, width: int | None, stem: str, pretrained: bool) -> list[nn
         for layer in torchvision.models.vgg.cfgs["D"]
     ]
     features = torchvision.models.vgg.make_layers(plan)
+    _initialise(features)
     if pretrained:
         _load(features, _imagenet(name, under="features."))
     return _split(features, lambda layer: isinstance(layer, nn.MaxPool2d))
@@ -189,6 +201,7 @@ class _LastFeature(nn.Module):
     def __init__(self, net: nn.Module):
         super().__init__()
         self.net = net
+        self.colours = net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)[-1]
@@ -202,6 +215,16 @@ BUILDERS = {
 }
 
 
+def _initialise(net: nn.Module) -> None:
+    """As torchvision's ResNets and VGGs begin. PyTorch's own convolutions begin smaller: without
+    batch normalisation, all pictures then look alike behind thirteen of them."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 def _split(layers: nn.Sequential, ends_stage: Callable[[nn.Module], bool]) -> list[nn.Module]:
     stages, current = [], []
     for layer in layers:
@@ -212,10 +235,11 @@ def _split(layers: nn.Sequential, ends_stage: Callable[[nn.Module], bool]) -> li
 
 
 def _check(name: str, width: int | None, stem: str, pretrained: bool) -> None:
-    if name not in BUILDERS and name not in timm.list_models():
+    in_timm = timm.is_model(name) and ("." not in name or timm.is_model_pretrained(name))
+    if name not in BUILDERS and not in_timm:
         raise ValueError(
             f"backbone must be one of {', '.join(BUILDERS)} or a timm name, got {name!r}; "
-            "timm.list_models() lists them."
+            "timm.list_models(pretrained=True) lists those that have weights."
         )
     if width is not None and (name not in BUILDERS or width < 1):
         raise ValueError(

@@ -55,8 +55,13 @@ def lbp(face: np.ndarray) -> np.ndarray:
 
 
 def hog_of(face: np.ndarray) -> np.ndarray:
-    """Histograms of 9 gradient directions, cell by cell, normalised over 2 x 2 cells; [900]."""
-    cell = len(face) // CELLS
+    """Histograms of 9 gradient directions, cell by cell, normalised over 2 x 2 cells; [900].
+
+    scikit-image takes cells of whole pixels and leaves out what remains, so a face is first resized
+    to the nearest size that its cells fill.
+    """
+    cell = max(1, round(len(face) / CELLS))
+    face = cv2.resize(face, (CELLS * cell, CELLS * cell), interpolation=cv2.INTER_LINEAR)
     return hog(face, orientations=9, pixels_per_cell=(cell, cell), cells_per_block=(2, 2))
 
 

@@ -95,7 +95,9 @@ class FGW(Pretrained):
         crops = five_regions(images, **self.cut)
         weighted = self.backbone(crops.flatten(0, 1), after_stage=weigh)
         features = weighted.mean(dim=(2, 3)).unflatten(0, (-1, self.regions))
-        logits, region_logits = self.head(features)
+        # With scores rounded to bfloat16, the fused one would not be the mean of the regions'.
+        with torch.autocast(features.device.type, enabled=False):
+            logits, region_logits = self.head(features.to(next(self.head.parameters()).dtype))
         attention = maps[0].squeeze(1).unflatten(0, (-1, self.regions))
         return FGWOutput(logits, region_logits, features, attention)
 

@@ -88,11 +88,16 @@ def classification_head(
     return SeparateHead(channels, regions, num_classes, fusion)
 
 
+def at_least_single(logits: Float[Tensor, "*shape classes"]) -> Float[Tensor, "*shape classes"]:
+    """Half precision is raised to float32; float64 stays."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
 def true_class_probability(
     logits: Float[Tensor, "*shape classes"], targets: Int[Tensor, " batch"]
 ) -> Float[Tensor, "*shape"]:
-    """Equation (7): the softmax probability of each sample's true class."""
-    probability = logits.softmax(dim=-1)
+    """Equation (7): the softmax probability of each sample's true class, float32 of half logits."""
+    probability = at_least_single(logits).softmax(dim=-1)
     index = targets.view(-1, *[1] * (logits.ndim - 1)).expand(*logits.shape[:-1], 1)
     return probability.gather(-1, index).squeeze(-1)
 
@@ -129,7 +134,7 @@ class LocalGlobalLoss(nn.Module):
         region_ce: add the regions' own cross-entropy, as the head ``separate+ce`` asks.
 
     Called with an :class:`occfer.fgw.FGWOutput` (or anything with ``logits`` and
-    ``region_logits``) and targets [B]; computed in float32.
+    ``region_logits``) and targets [B]; computed in float32, or in float64 where the logits are.
     """
 
     def __init__(self, weight: float = 0.5, detach_regions: bool = False, region_ce: bool = False):
@@ -141,7 +146,7 @@ class LocalGlobalLoss(nn.Module):
         self.region_ce = region_ce
 
     def forward(self, output, targets: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        logits, region_logits = output.logits.float(), output.region_logits.float()
+        logits, region_logits = map(at_least_single, (output.logits, output.region_logits))
         loss = F.cross_entropy(logits, targets)
         if self.weight:
             loss = loss + self.weight * restrain_loss(

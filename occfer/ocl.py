@@ -113,7 +113,11 @@ def nt_xent(
         z1, z2 = gather(z1), gather(z2)
     with torch.autocast(z1.device.type, enabled=False):
         z = torch.cat([z1, z2])
-        z = F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1)
+        z = z if z.dtype == torch.float64 else z.float()
+        # Squares of very large numbers overflow. Over a power of two no digit of a row changes, and
+        # the bounds keep the gradient of a row of zeros small.
+        largest = z.detach().abs().amax(dim=1, keepdim=True).clamp(min=1e-6)
+        z = F.normalize(z * (2 * torch.frexp(largest).mantissa / largest), dim=1, eps=0.5)
         if check and not bool(torch.isfinite(z).all()):
             raise ValueError(
                 "z1 and z2 must be finite, got NaN or infinity; lower the learning rate or look "

@@ -1,11 +1,13 @@
 """Every hyper-parameter (§3.2), and the tier that decides how much of it a machine is asked for.
 
 ``OCCFER_TIER`` is read once, here: ``smoke`` (seconds on two cores), ``laptop`` (minutes to an
-hour on two cores) or ``paper`` (one GPU). The defaults of the dataclasses are the paper's.
+hour on two cores) or ``paper`` (one GPU). The defaults of the dataclasses are the paper's, and ours
+where it names none, as for batch sizes, the epochs of fine-tuning and its patience.
 """
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeVar, get_args
 
@@ -90,6 +92,14 @@ def _check_counts(recipe: Any, **least: int) -> None:
         raise ValueError(f"seed should lie in [0, 2^32 - 1), got {recipe.seed}; choose another.")
 
 
+def _check_numbers(recipe: Any, positive: Sequence[str] = (), other: Sequence[str] = ()) -> None:
+    for name in (*positive, *other):
+        value = getattr(recipe, name)
+        if not 0 <= value < math.inf or (name in positive and not value):
+            least = "greater than 0" if name in positive else "at least 0"
+            raise ValueError(f"{name} should be finite and {least}, got {value}; choose another.")
+
+
 @dataclass(frozen=True)
 class PretrainRecipe:
     """OCL pre-training (§2.2, §3.2). τ, N and the projector are not in the paper."""
@@ -119,6 +129,10 @@ class PretrainRecipe:
 
     def __post_init__(self) -> None:
         _check_counts(self, epochs=1, batch_size=2, projector_hidden=1, projector_dimensions=1)
+        # A rate of 0 trains nothing and can be meant.
+        _check_numbers(self, ("temperature",), ("learning_rate", "weight_decay"))
+        if self.schedule not in ("constant", "cosine"):
+            raise ValueError(f"schedule must be 'constant' or 'cosine', got {self.schedule!r}.")
 
     def learning_rate_at(self, epoch: int) -> float:
         """Constant, as the paper's §3.2 reads; ``cosine`` falls to zero over the epochs."""
@@ -166,6 +180,8 @@ class FinetuneRecipe:
 
     def __post_init__(self) -> None:
         _check_counts(self, epochs=1, batch_size=2, patience=0, decay_every=1)
+        least_0 = ("learning_rate", "weight_decay", "momentum", "restrain_weight")
+        _check_numbers(self, ("decay",), least_0)
 
     def learning_rate_at(self, epoch: int) -> float:
         """The paper's one decay policy; ``epoch`` counts from 0."""
@@ -266,6 +282,8 @@ def stretched(recipe: Trained, factor: float) -> Trained:
     rate cannot fall at the same points of a shorter run, each fall is made larger, so that it ends
     where it would have ended.
     """
+    if not 0 < factor < math.inf:
+        raise ValueError(f"factor should be greater than 0, got {factor}; 0.5 halves the epochs.")
 
     def times(epochs: int) -> int:
         return max(1, math.floor(epochs * factor + 1e-9))

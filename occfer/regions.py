@@ -79,7 +79,15 @@ def five_regions(
     may fall between pixels; resampling is bilinear with half-pixel centres, clamped at the
     region's own border, and widens its filter where it shrinks, as ``interpolate`` with
     ``antialias=True`` does. Pixels keep their precision under autocast.
+
+    Raises:
+        ValueError: bytes or other whole numbers, or a size, layout or share that cannot be.
     """
+    if not images.is_floating_point():
+        raise ValueError(
+            f"images must be of a floating-point type in [0, 1], got {images.dtype}; divide bytes "
+            "by 255."
+        )
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size}; it is the side of a region.")
     batch, channels, height, width = images.shape

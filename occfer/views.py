@@ -8,6 +8,7 @@ pixels. The drawn parameters can be looked at and applied again.
 
 import math
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,8 @@ def luminance(
     """What a grey picture shows of a colourful one; one of a single channel stays as it is."""
     if images.shape[1] == 1:
         return images[:, 0]
-    return torch.einsum("nchw,c->nhw", images, sent(torch.tensor(LUMA), images.device))
+    with torch.autocast(images.device.type, enabled=False):
+        return torch.einsum("nchw,c->nhw", images, sent(torch.tensor(LUMA), images.device))
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,10 @@ class ViewParameters:
 class RandomView(ViewRecipe):
     """One random view of each face, by the fields of its recipe; draw first, apply second.
 
+    A view is sampled bilinearly without a filter, so faces much larger than ``size`` alias: shrink
+    them first, as loading them at a smaller size does. Evaluation widens its filter where it
+    shrinks (:func:`occfer.regions.five_regions`).
+
     Args:
         size: side of the view in pixels.
         crop_aspect: bounds of the crop's width : height, log-uniform. A crop that would be longer
@@ -73,8 +79,11 @@ class RandomView(ViewRecipe):
     occlusion_aspect: tuple[float, float] = ASPECT
 
     def __post_init__(self):
+        if self.fill not in get_args(Fill):
+            raise ValueError(f"fill must be one of {', '.join(get_args(Fill))}, got {self.fill!r}.")
         shares = {name: getattr(self, name) for name in ("flip", "jitter", "grey", "occlusion")}
         bounds = {name: getattr(self, name) for name in ("crop", "occlusion_area")}
+        aspects = {name: getattr(self, name) for name in ("crop_aspect", "occlusion_aspect")}
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} is a probability and must lie in [0, 1], got {value}.")
@@ -83,6 +92,19 @@ class RandomView(ViewRecipe):
                 raise ValueError(
                     f"{name} bounds a share of the area, 0 ≤ low ≤ high ≤ 1, got ({low}, {high})."
                 )
+        for name, (low, high) in aspects.items():
+            if not 0 < low <= high < math.inf:
+                raise ValueError(
+                    f"{name} bounds a ratio of sides, 0 < low ≤ high, got ({low}, {high})."
+                )
+        for name in ("rotation", "brightness", "contrast", "saturation", "hue"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name} says how far a view may be changed and must be at least 0 and finite, "
+                    f"got {getattr(self, name)}."
+                )
+        if self.hue > 0.5:
+            raise ValueError(f"hue must be at most 0.5, half of the circle, got {self.hue}.")
         if self.size < 1 or self.crop[0] <= 0:
             raise ValueError(
                 f"size and the least crop must be positive, got {self.size} and {self.crop[0]}."
@@ -177,11 +199,16 @@ class TwoViews:
 def as_float(
     faces: Num[Tensor, "batch colours height width"],
 ) -> Float[Tensor, "batch colours height width"]:
-    """uint8 0…255 → float 0…1; floats pass."""
+    """uint8 0…255 → float 0…1; floats pass, and no other type does."""
     if faces.ndim != 4 or faces.shape[1] not in (1, 3):
         raise ValueError(
             "faces must be [batch, 1 or 3 channels, height, width], got shape "
             f"{list(faces.shape)}; add or move the missing axis."
+        )
+    if faces.dtype != torch.uint8 and not faces.is_floating_point():
+        raise ValueError(
+            f"faces must be uint8 from 0 to 255, or floats in [0, 1], got {faces.dtype}; convert "
+            "them with .to(torch.uint8)."
         )
     return faces.float().div_(255) if faces.dtype == torch.uint8 else faces.float()
 
@@ -229,18 +256,19 @@ def recolour(
     has only brightness and contrast to change.
     """
     device = views.device
-    brightness = sent(parameters.brightness, device)
-    contrast = sent(parameters.contrast, device)
-    scale = (brightness * contrast)[:, None, None]
-    means = views.mean(dim=(2, 3))
-    if views.shape[1] == 1:
-        mean, matrix = means[:, 0], scale
-    else:
-        mean = means @ sent(torch.tensor(LUMA), device)
-        matrix = sent(colour_matrix(parameters), device) * scale
-    offset = ((1 - contrast) * brightness * mean)[:, None, None]
-    pixels = torch.baddbmm(offset, matrix, views.flatten(2))
-    return pixels.clamp_(0, 1).view_as(views)
+    with torch.autocast(device.type, enabled=False):
+        brightness = sent(parameters.brightness, device)
+        contrast = sent(parameters.contrast, device)
+        scale = (brightness * contrast)[:, None, None]
+        means = views.mean(dim=(2, 3))
+        if views.shape[1] == 1:
+            mean, matrix = means[:, 0], scale
+        else:
+            mean = means @ sent(torch.tensor(LUMA), device)
+            matrix = sent(colour_matrix(parameters), device) * scale
+        offset = ((1 - contrast) * brightness * mean)[:, None, None]
+        pixels = torch.baddbmm(offset, matrix, views.flatten(2))
+        return pixels.clamp_(0, 1).view_as(views)
 
 
 def colour_matrix(parameters: ViewParameters) -> Float[Tensor, "batch 3 3"]:

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from timm.layers.cbam import CbamModule
@@ -105,6 +106,9 @@ def test_official_is_timm_s_cbam_with_the_same_weights(channels, training) -> No
         ours.spatial.norm.running_mean.fill_(0.3)
         theirs.channel.fc1.weight.copy_(ours.channel.mlp[0].weight[:, :, None, None])
         theirs.channel.fc2.weight.copy_(ours.channel.mlp[2].weight[:, :, None, None])
+        # timm leaves the authors' biases out.
+        ours.channel.mlp[0].bias.zero_()
+        ours.channel.mlp[2].bias.zero_()
         # timm puts the mean first where the authors' code, and ours, puts the maximum.
         theirs.spatial.conv.conv.weight.copy_(ours.spatial.conv.weight.flip(1))
         theirs.spatial.conv.bn.load_state_dict(ours.spatial.norm.state_dict())
@@ -112,6 +116,53 @@ def test_official_is_timm_s_cbam_with_the_same_weights(channels, training) -> No
     theirs.train(training)
     regions = features(4, channels, 5, 6).float()
     torch.testing.assert_close(ours(regions)[0], theirs(regions))
+
+
+class ChannelGate(nn.Module):
+    """As its authors wrote it (Jongchan/attention-module, ``MODELS/cbam.py``)."""
+
+    def __init__(self, gate_channels: int, reduction_ratio: int = 16):
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(gate_channels, gate_channels // reduction_ratio),
+            nn.ReLU(),
+            nn.Linear(gate_channels // reduction_ratio, gate_channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = (x.size(2), x.size(3))
+        average = self.mlp(F.avg_pool2d(x, size, stride=size))
+        maximum = self.mlp(F.max_pool2d(x, size, stride=size))
+        return x * torch.sigmoid(average + maximum).unsqueeze(2).unsqueeze(3).expand_as(x)
+
+
+class SpatialGate(nn.Module):
+    """As its authors wrote it, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, 7, stride=1, padding=3, bias=False)
+        self.bn = nn.BatchNorm2d(1, eps=1e-5, momentum=0.01, affine=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = torch.cat((x.max(1)[0].unsqueeze(1), x.mean(1).unsqueeze(1)), dim=1)
+        return x * torch.sigmoid(self.bn(self.conv(pooled)))
+
+
+def test_official_is_the_authors_code_with_its_biases_and_running_statistics() -> None:
+    with seeded_modules(0):
+        theirs = nn.Sequential(ChannelGate(64), SpatialGate())
+        ours = ChannelSpatialAttention(64, official=True)
+    assert all(theirs[0].mlp[layer].bias.abs().min() > 0 for layer in (1, 3))
+    weights = zip(ours.state_dict(), theirs.state_dict().values(), strict=True)
+    ours.load_state_dict(dict(weights))
+    for step in range(3):  # in training the running statistics move, and the last step reads them
+        for module in (ours, theirs):
+            module.train(step < 2)
+        regions = 2 + 3 * features(4, 64, 5, 6, seed=step).float()
+        torch.testing.assert_close(ours(regions)[0], theirs(regions))
+        torch.testing.assert_close(ours.spatial.norm.running_mean, theirs[1].bn.running_mean)
 
 
 def test_as_printed_and_official_differ_in_order_and_normalisation() -> None:
@@ -145,7 +196,13 @@ def test_the_mlp_narrows_by_the_reduction_and_never_to_nothing() -> None:
     assert ChannelAttention(8, 16).mlp[0].weight.shape == (1, 8)
 
 
-@pytest.mark.parametrize("kernel_size", [2, 4, 0])
-def test_an_even_kernel_is_refused(kernel_size) -> None:
+@pytest.mark.parametrize("kernel_size", [2, 4, 0, -1])
+def test_a_kernel_without_a_middle_is_refused(kernel_size) -> None:
     with pytest.raises(ValueError, match=f"kernel_size must be odd .* got {kernel_size}; "):
         ChannelSpatialAttention(8, kernel_size=kernel_size)
+
+
+@pytest.mark.parametrize("reduction", [0, -4])
+def test_the_mlp_narrows_by_a_positive_number(reduction) -> None:
+    with pytest.raises(ValueError, match=f"reduction must be at least 1, .* got {reduction}; "):
+        ChannelSpatialAttention(8, reduction)

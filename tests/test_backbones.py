@@ -200,6 +200,15 @@ def test_grey_is_colour_with_three_equal_channels(name, pictures) -> None:
     assert torch.equal(backbone(grey), backbone(grey.repeat(1, 3, 1, 1)))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fresh_network_tells_pictures_apart(name, pictures) -> None:
+    with seeded_modules(0):
+        backbone = Backbone(name)
+    with torch.no_grad():
+        pooled = backbone(pictures(8, 3, 64, 64)).mean(dim=(2, 3))
+    assert pooled.std(dim=0).mean() > 1e-3 * pooled.mean()
+
+
 def test_building_leaves_batch_statistics_and_mode_alone() -> None:
     backbone = Backbone("resnet18", width=8)
     assert backbone.training
@@ -222,6 +231,14 @@ def test_any_convolutional_network_of_timm(name, pictures) -> None:
     assert ours.channels == expected.shape[1] == theirs.feature_info.channels()[-1]
 
 
+@pytest.mark.parametrize("name", ["efficientnet_b1", "resnet18.a1_in1k"])
+def test_pictures_are_normalised_as_the_network_of_timm_learnt_them(name) -> None:
+    backbone, learnt = Backbone(name), timm.get_pretrained_cfg(name)
+    for ours, theirs in ((backbone.mean, learnt.mean), (backbone.std, learnt.std)):
+        assert ours.flatten().tolist() == pytest.approx(theirs)
+    assert len(backbone.stages) == 1
+
+
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "mixer_s32_224", "inception_v4"])
 def test_a_network_without_feature_maps_is_refused(name) -> None:
     with pytest.raises(ValueError, match=rf"{name}.*convolutional"):
@@ -235,6 +252,7 @@ def test_a_network_without_feature_maps_is_refused(name) -> None:
     ("arguments", "message"),
     [
         (dict(name="resnet17"), "backbone must be one of resnet18, .* got 'resnet17'"),
+        (dict(name="resnet18.mine"), "backbone must be one of resnet18, .* got 'resnet18.mine'"),
         (dict(name="resnet18", width=0), "width is a positive number .* got 0 for 'resnet18'"),
         (dict(name="resnet18", width=4), "at least 8 channels, but of width=4 resnet18 .* with 4;"),
         (dict(name="densenet121", width=8), "but of width=8 densenet121 has some with 4; choose"),
@@ -251,3 +269,19 @@ def test_a_network_without_feature_maps_is_refused(name) -> None:
 def test_what_cannot_be_built_is_refused(arguments, message) -> None:
     with pytest.raises(ValueError, match=message):
         Backbone(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (
+            torch.zeros(1, 3, 48, 48, dtype=torch.uint8),
+            r"got \[1, 3, 48, 48\] of torch.uint8; divide",
+        ),
+        (torch.zeros(1, 4, 48, 48), r"1 or 3 channels, .* got \[1, 4, 48, 48\] of torch.float32"),
+    ],
+)
+def test_what_is_no_picture_is_refused(images, message, unchecked) -> None:
+    backbone = Backbone("resnet18", width=8)
+    with pytest.raises(ValueError, match=message):
+        unchecked(Backbone.forward)(backbone, images)

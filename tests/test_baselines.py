@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from skimage.feature import hog
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -40,6 +41,24 @@ def test_more_light_changes_nothing(name) -> None:
     face = np.random.default_rng(0).integers(0, 200, (48, 48)).astype(np.uint8)
     describe = DESCRIPTORS[name]
     np.testing.assert_allclose(describe(face + 50), describe(face), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", DESCRIPTORS)
+@pytest.mark.parametrize("size", [35, 48, 100, 112])
+def test_a_face_is_seen_to_its_last_row_and_column(name, size) -> None:
+    face = np.random.default_rng(0).integers(0, 256, (size, size)).astype(np.uint8)
+    lower, right = face.copy(), face.copy()
+    lower[-1], right[:, -1] = 255 - lower[-1], 255 - right[:, -1]
+    seen, *others = (DESCRIPTORS[name](each) for each in (face, lower, right))
+    assert seen.shape == (LENGTHS[name],)
+    for other in others:
+        assert np.abs(seen - other).max() > 1e-3
+
+
+def test_a_face_that_cells_fill_is_described_as_it_is() -> None:
+    face = np.random.default_rng(0).integers(0, 256, (48, 48)).astype(np.uint8)
+    expected = hog(face, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(2, 2))
+    np.testing.assert_array_equal(DESCRIPTORS["HOG"](face), expected)
 
 
 @pytest.mark.parametrize("name", DESCRIPTORS)

@@ -69,6 +69,15 @@ def test_the_fused_logits_are_the_mean_of_the_regions_logits(pictures, fusion) -
     torch.testing.assert_close(output.logits, output.region_logits.mean(dim=1))
 
 
+@pytest.mark.parametrize("fusion", ["concat", "mean"])
+def test_they_are_in_mixed_precision_too(pictures, fusion) -> None:
+    model, images = network(fusion=fusion).eval(), pictures(4, 3, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(images)
+    assert output.logits.dtype == torch.float32
+    torch.testing.assert_close(output.logits, output.region_logits.mean(dim=1), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("head", "fusion", "attention", "attention_after"),
     itertools.product(HEADS, get_args(Fusion), ["shared", "per_region", "none"], [-1, -2]),

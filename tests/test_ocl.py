@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from lightly.loss import NTXentLoss
@@ -93,6 +94,32 @@ def test_neither_the_order_of_views_nor_of_faces_matters(batch, dimensions, seed
 def test_the_length_of_a_projection_does_not_matter(batch, seed, scale) -> None:
     z1, z2 = views(batch, 5, seed)
     assert nt_xent(scale * z1, z2).item() == pytest.approx(nt_xent(z1, z2).item(), abs=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1e30, 3e38])
+def test_not_even_where_its_square_is_no_number(scale) -> None:
+    axes = torch.eye(4)
+    assert nt_xent(scale * axes, scale * axes).item() == nt_xent(axes, axes).item()
+
+
+def test_ordinary_projections_are_normalised_to_the_last_digit() -> None:
+    z1, z2 = (z.float().requires_grad_() for z in views(64, 32))
+    z = F.normalize(torch.cat([z1, z2]), dim=1)
+    logits = (z @ z.T / 0.2).masked_fill(torch.eye(128, dtype=torch.bool), -math.inf)
+    plain = F.cross_entropy(logits, torch.arange(128).roll(64))
+    ours = nt_xent(z1, z2)
+    assert torch.equal(ours, plain)
+    gradients = (torch.autograd.grad(loss, (z1, z2)) for loss in (ours, plain))
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_a_projection_of_zeros_does_not_throw_the_network_far_away() -> None:
+    z1, z2 = (z.float() for z in views(8, 4))
+    z1[0] = 0
+    z1.requires_grad_()
+    nt_xent(z1, z2).backward()
+    assert torch.isfinite(z1.grad).all()
+    assert z1.grad.abs().max() < 1e7
 
 
 def test_one_face_alone_has_nothing_to_be_told_from() -> None:

@@ -1,9 +1,11 @@
 import json
+import math
 import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from occfer import recipes
 from occfer.recipes import (
+    BaselineRecipe,
     FinetuneRecipe,
     NetworkRecipe,
     PretrainRecipe,
@@ -20,6 +23,7 @@ from occfer.recipes import (
     from_dict,
     pretraining,
 )
+from occfer.views import RandomView
 
 TIERS = ("smoke", "laptop", "paper")
 
@@ -133,6 +137,61 @@ def test_counts_that_cannot_be_are_refused(kind, wrong) -> None:
     [name] = wrong
     with pytest.raises(ValueError, match=rf"^{name} should .*, got {wrong[name]}; choose another"):
         kind(**wrong)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (PretrainRecipe, "temperature"),
+        (PretrainRecipe, "learning_rate"),
+        (PretrainRecipe, "weight_decay"),
+        (FinetuneRecipe, "learning_rate"),
+        (FinetuneRecipe, "weight_decay"),
+        (FinetuneRecipe, "momentum"),
+        (FinetuneRecipe, "restrain_weight"),
+        (FinetuneRecipe, "decay"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(kind, name, value) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} should be finite and .*, got {value}; choose"):
+        kind(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "wrong", [(PretrainRecipe, dict(temperature=0.0)), (FinetuneRecipe, dict(decay=0.0))]
+)
+def test_what_is_divided_by_or_multiplied_is_not_0(wrong) -> None:
+    kind, values = wrong
+    with pytest.raises(ValueError, match="should be finite and greater than 0, got 0"):
+        kind(**values)
+
+
+def test_an_unknown_schedule_is_refused(unchecked) -> None:
+    recipe = PretrainRecipe()
+    object.__setattr__(recipe, "schedule", "linear")
+    with pytest.raises(ValueError, match="schedule must be 'constant' or 'cosine', got 'linear'"):
+        unchecked(PretrainRecipe.__post_init__)(recipe)
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("recipe", [PretrainRecipe(), FinetuneRecipe()])
+def test_no_recipe_is_stretched_to_nothing(recipe, factor) -> None:
+    with pytest.raises(ValueError, match=f"factor should be greater than 0, got {factor}; "):
+        recipes.stretched(recipe, factor)
+
+
+def test_every_recorded_recipe_can_still_be_read() -> None:
+    """And the views that it asks for can be drawn."""
+    found = 0
+    for file in (Path(__file__).parents[1] / "book" / "results").rglob("*.json"):
+        written = json.loads(file.read_text())
+        if isinstance(written, dict) and isinstance(written.get("recipe"), dict):
+            recipe = from_dict(written["recipe"])
+            if not isinstance(recipe, BaselineRecipe):
+                RandomView(**asdict(recipe.views))
+            found += 1
+    assert found > 100
 
 
 def test_a_recipe_of_a_later_version_is_refused() -> None:

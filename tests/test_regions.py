@@ -271,6 +271,11 @@ def test_autocast_leaves_the_pixels_alone(pictures) -> None:
 # Errors
 
 
+def test_bytes_are_no_pixels_to_average(unchecked) -> None:
+    with pytest.raises(ValueError, match=r"floating-point type .* got torch.uint8; divide bytes"):
+        unchecked(five_regions)(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), 8)
+
+
 @pytest.mark.parametrize("regions", [0, 2, 3, 7])
 def test_only_known_layouts_are_cut(regions) -> None:
     with pytest.raises(ValueError, match=rf"regions must be one of \[1, 4, 5, 6\], got {regions}"):

@@ -11,7 +11,7 @@ from torch import Tensor
 from occfer.occlusion.blocks import Blocks
 from occfer.randomness import generator_for
 from occfer.recipes import GENTLE_VIEWS, ViewRecipe
-from occfer.views import LUMA, RandomView, TwoViews, ViewParameters, as_float
+from occfer.views import LUMA, RandomView, TwoViews, ViewParameters, as_float, luminance
 
 SIZE = 24
 STILL = RandomView(
@@ -91,6 +91,16 @@ def test_bytes_and_floats_give_the_same_views(pictures, channels) -> None:
     assert all(torch.equal(a, b) for a, b in zip(from_bytes, from_floats, strict=True))
 
 
+def test_autocast_leaves_the_pixels_alone(pictures) -> None:
+    faces, two_views = pictures(4, 3, 20, 20), TwoViews(SIZE)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = *two_views(faces, generator_for(0)), luminance(faces)
+    exact = *two_views(faces, generator_for(0)), luminance(faces)
+    for ours, expected in zip(mixed, exact, strict=True):
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, expected)
+
+
 def test_faces_are_left_alone(pictures) -> None:
     faces = pictures(4, 3, SIZE, SIZE)
     before = faces.clone()
@@ -141,23 +151,34 @@ def test_one_coin_decides_over_all_colours() -> None:
 
 
 def test_parameters_cover_their_ranges_evenly() -> None:
-    drawn = RandomView(size=8, jitter=1.0, occlusion=1.0).draw(20_000, generator_for(0))
+    # Crops so small that none has to be cut to the picture.
+    view = RandomView(size=8, crop=(0.2, 0.7), rotation=20.0, jitter=1.0, occlusion=1.0)
+    drawn = view.draw(20_000, generator_for(0))
+    position = (drawn.centre - 0.5) / ((1 - drawn.extent) / 2)
+    turn, ratio = math.radians(20), math.log(4 / 3)
     for value, low, high in [
         (drawn.brightness, 0.6, 1.4),
         (drawn.contrast, 0.6, 1.4),
         (drawn.saturation, 0.6, 1.4),
         (drawn.hue, -0.1, 0.1),
         (drawn.occlusion, 0.05, 0.3),
+        (drawn.extent.prod(dim=1), 0.2, 0.7),
+        ((drawn.extent[:, 0] / drawn.extent[:, 1]).log(), -ratio, ratio),
+        (drawn.angle, -turn, turn),
+        (position[:, 0], -1, 1),
+        (position[:, 1], -1, 1),
     ]:
         quantiles = torch.quantile(value, torch.linspace(0, 1, 11))
         assert quantiles == pytest.approx(torch.linspace(low, high, 11), abs=0.02 * (high - low))
 
 
 def test_both_views_of_a_face_are_drawn_independently() -> None:
-    first, second = TwoViews(SIZE).draw(5000, generator_for(0))
-    for name in ("brightness", "occlusion", "hue"):
-        pair = torch.stack([getattr(first, name), getattr(second, name)])
-        assert abs(torch.corrcoef(pair)[0, 1]) < 0.05, name
+    first, second = TwoViews(SIZE, rotation=15.0).draw(5000, generator_for(0))
+    for name in ("brightness", "occlusion", "hue", "centre", "extent", "angle", "flip"):
+        pair = [getattr(view, name).float().view(5000, -1).T for view in (first, second)]
+        for one, other in zip(*pair, strict=True):
+            assert abs(torch.corrcoef(torch.stack([one, other]))[0, 1]) < 0.05, name
+    assert first.fill_seed != second.fill_seed
 
 
 @pytest.mark.parametrize("recipe", [ViewRecipe(), GENTLE_VIEWS])
@@ -224,10 +245,12 @@ def test_a_turn_keeps_angles_where_a_face_is_not_square() -> None:
     assert upright != level
 
 
-def test_outside_of_the_face_its_border_goes_on() -> None:
-    face = torch.full((1, 1, SIZE, SIZE), 0.7)
-    turned = STILL.apply(face, still(1, angle=0.6))
-    torch.testing.assert_close(turned, face)
+def test_outside_of_the_face_its_border_goes_on(pictures) -> None:
+    face, half = pictures(1, 3, SIZE, SIZE), SIZE // 2
+    shifted = STILL.apply(face, still(1, centre=[0.0, 0.5]))
+    border = face[..., :1].expand(-1, -1, -1, half)
+    expected = torch.cat([border, face[..., :half]], dim=-1)
+    torch.testing.assert_close(shifted, expected, atol=2e-5, rtol=0)
 
 
 # Colour
@@ -310,6 +333,16 @@ def test_occlusion_covers_exactly_the_drawn_share(seed, fill) -> None:
     assert (changed[drawn.occlusion == 0] == 0).all()
 
 
+def test_colours_are_changed_after_a_block_was_laid_over_them() -> None:
+    view = replace(STILL, occlusion=1.0, fill="constant", grey=1.0)
+    faces, drawn = torch.full((8, 3, SIZE, SIZE), 0.5), view.draw(8, generator_for(0))
+    coloured = view.apply(faces, replace(drawn, grey=torch.zeros(8, dtype=torch.bool)))
+    grey = view.apply(faces, drawn)
+    in_colour, in_grey = ((v.amax(dim=1) - v.amin(dim=1)).max() for v in (coloured, grey))
+    assert in_colour > 0.1
+    assert in_grey < 1e-5
+
+
 def test_one_view_leaves_the_second_uncovered(pictures) -> None:
     two_views = TwoViews(SIZE, one_view=True, occlusion=1.0)
     first, second = two_views.draw(64, generator_for(0))
@@ -351,6 +384,36 @@ def test_views_and_crops_hold_something() -> None:
         RandomView(size=0)
     with pytest.raises(ValueError, match=r"must be positive, got 112 and 0\.0"):
         RandomView(crop=(0.0, 1.0))
+
+
+@pytest.mark.parametrize("name", ["crop_aspect", "occlusion_aspect"])
+@pytest.mark.parametrize("value", [(0.0, 1.0), (2.0, 1.0), (1.0, math.inf), (math.nan, 1.0)])
+def test_a_ratio_of_sides_lies_between_0_and_infinity(name, value) -> None:
+    with pytest.raises(ValueError, match=f"{name} bounds a ratio of sides"):
+        RandomView(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["rotation", "brightness", "contrast", "saturation", "hue"])
+@pytest.mark.parametrize("value", [-3.0, math.nan, math.inf])
+def test_a_spread_is_a_positive_number(name, value) -> None:
+    with pytest.raises(ValueError, match=f"{name} says how far .* got {value}"):
+        RandomView(**{name: value})
+
+
+def test_a_hue_turns_by_half_a_circle_at_most() -> None:
+    with pytest.raises(ValueError, match=r"hue must be at most 0\.5, .* got 9"):
+        RandomView(hue=9.0)
+
+
+def test_a_fill_is_known_before_it_is_drawn() -> None:
+    with pytest.raises(ValueError, match=r"fill must be one of black, .* got 'foo'"):
+        RandomView(fill="foo", occlusion=0.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_faces_are_bytes_or_floats(dtype, unchecked) -> None:
+    with pytest.raises(ValueError, match=f"uint8 from 0 to 255, or floats .* got {dtype}; convert"):
+        unchecked(as_float)(torch.ones(1, 3, 8, 8, dtype=dtype))
 
 
 @pytest.mark.parametrize("shape", [(20, 20), (3, 20, 20), (2, 20, 20, 3), (2, 4, 20, 20)])

@@ -16,8 +16,8 @@ from occfer.engine.batches import view_generator
 from occfer.engine.evaluate import evaluate
 from occfer.engine.run import running
 from occfer.engine.supply import Batch
-from occfer.engine.training import Watcher, channels_last, default_fabric
-from occfer.lgds import LocalGlobalLoss, true_class_probability
+from occfer.engine.training import Watcher, default_fabric
+from occfer.lgds import LocalGlobalLoss, at_least_single, true_class_probability
 from occfer.ocl import Encoder
 from occfer.pretrained import Pretrained
 from occfer.randomness import seeded_modules
@@ -83,7 +83,7 @@ def _description(model: nn.Module) -> dict[str, Any]:
 def build_loss(recipe: FinetuneRecipe):
     """(10) for FGW; the cross-entropy of (9) for the plain network."""
     if recipe.method == "plain":
-        return lambda output, targets: F.cross_entropy(output.logits.float(), targets)
+        return lambda output, targets: F.cross_entropy(at_least_single(output.logits), targets)
     return LocalGlobalLoss(
         recipe.restrain_weight, recipe.detach_regions, region_ce=recipe.head == "separate+ce"
     )
@@ -101,6 +101,9 @@ def finetune(
     start: Pretrained | None = None,
 ) -> Finetuned:
     """Train a classifier; the epoch with the best validation accuracy is what is returned.
+
+    A face is resampled twice: to a random view as large as it came, and from that view to the
+    regions that the network sees. Scoring, without views, resamples once.
 
     Args:
         train, validation: labelled faces. The test split has no business here.
@@ -128,7 +131,7 @@ def finetune(
 
     def measure(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         generator = view_generator(recipe.seed, batch.epoch, batch.step, batch.rank)
-        output = training.model(channels_last(view(batch.images, generator)))
+        output = training.model(view(batch.images, generator))
         loss = loss_function(output, batch.labels)
         measured = {"loss": loss, **watch(output, batch.labels)}
         return training.team.weigh(loss, len(batch.index), batch.whole), measured
@@ -170,10 +173,10 @@ def finetune(
 def watch(output, targets: Tensor) -> dict[str, Tensor]:
     """What (8) is doing: on which share of the regions it acts, and how sure regions and fusion are
     of the truth."""
-    fused = true_class_probability(output.logits.float(), targets)
+    fused = true_class_probability(output.logits, targets)
     measured = {"accuracy": (output.logits.argmax(1) == targets).float().mean()}
     if hasattr(output, "region_logits"):
-        region = true_class_probability(output.region_logits.float(), targets)
+        region = true_class_probability(output.region_logits, targets)
         measured |= {
             "restrained": (region > fused[:, None]).float().mean(),
             "fused_probability": fused.mean(),

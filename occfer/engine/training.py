@@ -21,7 +21,10 @@ several processes only the first one watches.
 
 
 def default_fabric(precision: str) -> Fabric:
-    """One device, the GPU where there is one; or the processes that ``torchrun`` has started.
+    """One device, a GPU of CUDA where there is one; or the processes that ``torchrun`` has started.
+
+    Apple's GPUs are not tried, since PyTorch lacks operations of ours there: pass a Fabric of your
+    own to try one.
 
     Raises:
         ValueError: the weights themselves would be kept in half precision.
@@ -31,11 +34,12 @@ def default_fabric(precision: str) -> Fabric:
             f"weights should be kept in at least single precision, got precision {precision!r}; "
             f"take {precision.replace('true', 'mixed')!r}, which computes in half and keeps them."
         )
+    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     here, everywhere = (int(os.environ.get(f"{of}WORLD_SIZE", 1)) for of in ("LOCAL_", ""))
     if everywhere == 1:
-        return Fabric(accelerator="auto", devices=1, precision=precision)
+        return Fabric(accelerator=accelerator, devices=1, precision=precision)
     fabric = Fabric(
-        accelerator="auto",
+        accelerator=accelerator,
         devices=here,
         num_nodes=everywhere // here,
         strategy="ddp",

@@ -4,11 +4,13 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning_fabric.accelerators import MPSAccelerator
 
 from occfer.engine.evaluate import evaluate
 from occfer.engine.finetune import build_classifier, build_loss, finetune, fingerprint, watch
 from occfer.engine.models import load_model
 from occfer.engine.pretrain import build_encoder
+from occfer.engine.training import default_fabric
 from occfer.experiments.rows import ROWS, table1_row
 from occfer.fgw import FGWOutput, PlainOutput
 from occfer.recipes import FinetuneRecipe, NetworkRecipe
@@ -24,6 +26,12 @@ def test_what_can_be_told_apart_is_learnt(toy_faces, fgw_recipe, changes) -> Non
     recipe = fgw_recipe(epochs=8, learning_rate=1e-2, patience=8, **changes)
     found = finetune(toy_faces(64), toy_faces(30, seed=1), recipe, progress=False)
     assert evaluate(found.model, toy_faces(60, seed=2)).accuracy >= 0.95
+
+
+def test_the_graphics_of_an_apple_are_not_tried(monkeypatch) -> None:
+    monkeypatch.setattr(MPSAccelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert default_fabric("32-true").device.type == "cpu"
 
 
 @pytest.mark.usefixtures("global_chance")
