@@ -329,9 +329,9 @@ class OurSpatialAttention(nn.Module):
 # %% [markdown]
 # Equation (4) puts the two in series, channels first: $r_k' = M_C(r_k) \otimes r_k$ and then
 # $r_m^k = M_S(r_k') \otimes r_k'$, where $\otimes$ multiplies every place of every channel with its weight. The
-# block is known as CBAM {cite:p}`woo2018cbam`. Its authors' code puts the maximum first in (6) and a batch
-# normalisation after the convolution; we follow the equation as it is printed, and `official=True` is the
-# other. With the same weights, ours and the library's must give the same.
+# block is known as CBAM {cite:p}`woo2018cbam`. Its authors' code gives both layers of (5) a bias, puts the maximum
+# first in (6), and a batch normalisation after the convolution; we follow the equations as they are printed, and
+# `official=True` is the other. With the same weights, ours and the library's must give the same.
 
 # %%
 class OurAttention(nn.Module):

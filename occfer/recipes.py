@@ -272,7 +272,7 @@ Trained = TypeVar("Trained", PretrainRecipe, FinetuneRecipe)
 
 LEAST_PATIENCE = 5
 """Epochs. From one epoch to the next validation accuracy falls by chance alone, so that a shorter
-patience ends a run that still learns (chapter 7 shows some)."""
+patience ends a run that still learns (the engine's page shows some)."""
 
 
 def stretched(recipe: Trained, factor: float) -> Trained:
