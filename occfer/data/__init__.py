@@ -78,7 +78,7 @@ def _from_folder(path: Path, split: str, options: dict) -> FaceSet:
     return _read(str(path), folder, path, split, **options)
 
 
-def _read(what: str, reader: Callable[..., FaceSet], *place, **options) -> FaceSet:
+def _read(what: str, reader: Callable[..., FaceSet], /, *place, **options) -> FaceSet:
     known = list(signature(reader).parameters)[len(place) :]
     unknown = [option for option in options if option not in known]
     if unknown:

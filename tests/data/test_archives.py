@@ -133,9 +133,9 @@ def lying_zip(path):
 
 
 def packed_bomb(path, method):
-    """A hundred megabytes in a few kilobytes, in a method that zipfile unpacks without a limit."""
+    """Thirty megabytes in a few kilobytes, in a method that zipfile unpacks without a limit."""
     with zipfile.ZipFile(path, "w", method) as archive, archive.open("a", "w") as file:
-        for _ in range(100):
+        for _ in range(30):
             file.write(bytes(10**6))
     return path
 

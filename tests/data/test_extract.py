@@ -128,7 +128,7 @@ def test_a_small_budget_finds_the_same_faces(folder, monkeypatch) -> None:
 
 def photograph(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(astronaut()).resize((200, 200)).save(path)
+    Image.fromarray(astronaut()).resize((400, 400)).save(path)
 
 
 def test_faces_may_lie_below_the_pictures_and_are_not_searched(tmp_path) -> None:
