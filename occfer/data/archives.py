@@ -223,9 +223,9 @@ class _StrictTarInfo(tarfile.TarInfo):
             raise tarfile.ReadError(f"it holds {header.name!r}, a sparse file")
         return header
 
-    def _proc_gnusparse_10(self, *_) -> None:
+    def _proc_gnusparse_10(self, member: tarfile.TarInfo, *_) -> None:
         """Where ``tarfile`` would read the list of a sparse file's holes, however long."""
-        raise tarfile.ReadError(f"it holds {self.name!r}, a sparse file")
+        raise tarfile.ReadError(f"it holds {member.name!r}, a sparse file")
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> "_StrictTarInfo":
