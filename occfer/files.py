@@ -5,8 +5,11 @@ Tensors lie in safetensors files, from which nothing can be executed.
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
+from uuid import uuid4
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -19,7 +22,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict | Non
     Raises:
         OSError: it could not be written, such as to a full disk; an older file stays.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = _beside(path)
     whole = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     try:
         # safetensors keeps a file to its owner; whoever reads config.json should read the weights.
@@ -56,14 +59,58 @@ def file_sha256(path: Path) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file by new content; a reader sees the old or the new one, never a part."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    """Replace a file by new content; a reader sees the old or the new one, never a part.
+
+    Whoever else writes the same file, the last one wins, on a disk that machines share too.
+    """
+    draft = _beside(path)
     try:
         draft.write_bytes(content)
         _flush(draft)
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into that becomes ``path`` at the end of the block, or leaves nothing.
+
+    Raises:
+        FileExistsError: ``path`` is there, before the block or after it.
+    """
+    _refuse_existing(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = _beside(path)
+    try:
+        draft.mkdir()
+        yield draft
+        try:
+            draft.rename(path)
+        except OSError:
+            # Another process was faster; systems differ in the error they give.
+            _refuse_existing(path)
+            raise
+    finally:
+        rmtree(draft, ignore_errors=True)
+
+
+def walk(folder: Path, without: Path | None = None) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder from this one down, behind links too, once, with the names of its files.
+
+    Args:
+        folder: where to begin.
+        without: a folder to leave out, with all that is in it.
+    """
+    seen = set() if without is None else {os.path.realpath(without)}
+    for path, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(path)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield Path(path), sorted(files)
 
 
 def writable(path: Path) -> Path:
@@ -81,6 +128,20 @@ def writable(path: Path) -> Path:
     return path
 
 
+def _beside(path: Path) -> Path:
+    """A hidden name that nobody else chooses, not even another machine at the same disk.
+
+    It ends in digits, by which a run knows the drafts that it left behind.
+    """
+    return path.with_name(f".{path.name}.{uuid4().int}")
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; remove it or choose another name.")
+
+
 def _flush(path: Path) -> None:
-    with open(path, "rb") as file:
+    # Windows flushes only what is open for writing.
+    with open(path, "r+b") as file:
         os.fsync(file.fileno())

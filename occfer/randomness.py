@@ -24,7 +24,9 @@ def fresh_generator(device: torch.device | str = "cpu") -> Generator:
 def generator_for(*place: int, device: torch.device | str = "cpu") -> Generator:
     """The generator that belongs to one place in a run, such as ``(seed, epoch, step)``.
 
-    The integers are mixed by NumPy's ``SeedSequence``; neighbouring places share nothing.
+    The integers are mixed by NumPy's ``SeedSequence``, so that neighbours among places of one
+    length draw nothing alike. It fills up places of fewer than four numbers with zeros: ``(1, 2)``
+    and ``(1, 2, 0)`` are one place, so whoever mixes lengths ends none of them in 0.
 
     Raises:
         ValueError: a number outside of [0, 2³²), where two places could fall together.

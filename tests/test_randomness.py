@@ -37,6 +37,14 @@ def test_two_places_share_no_number(places: set[tuple[int, ...]]) -> None:
     assert len(set(numbers)) == len(numbers)
 
 
+@given(place=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4), more=st.integers(0, 9))
+def test_a_place_is_filled_up_with_zeros_to_four_numbers(place: list[int], more: int) -> None:
+    zeros = [0] * (4 - len(place))
+    assert torch.equal(draw(*place), draw(*place, *zeros))
+    four = [*place, *zeros]
+    assert not torch.equal(draw(*four), draw(*four, more))
+
+
 def test_neighbouring_places_are_uncorrelated() -> None:
     rows = torch.stack([draw(0, 1, step) for step in range(40)])
     off_diagonal = torch.corrcoef(rows)[~torch.eye(40, dtype=torch.bool)]

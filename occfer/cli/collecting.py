@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from occfer.data import crawl, obtain
+from occfer.data import crawl, fer2013, obtain
 from occfer.data.cluster import OnRay
 from occfer.data.extract import Choice, extract, one_by_one
 from occfer.data.folder import write_pictures
@@ -122,6 +122,6 @@ class Get:
         if self.data != "fer2013":
             raise ValueError(obtain.HOW_TO_ASK[self.data])
         folder = obtain.get_fer2013(self.root, self.archive)
-        for split, count in obtain.verify(folder).items():
-            print(f"{split}\t{count:,} faces")
+        for split, counts in fer2013.COUNTS.items():
+            print(f"{split}\t{sum(counts.values()):,} faces")
         print(f"complete: {folder}")

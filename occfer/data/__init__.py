@@ -1,5 +1,7 @@
 """Faces (§3.1): ``FaceSet``, and ``load_faces``, which finds the reader that makes one."""
 
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 
 from occfer.data.faceset import FaceSet
@@ -23,10 +25,11 @@ def load_faces(
             lists, ``occlusion``, ``pose30`` and ``pose45`` (degrees and more).
         root: where the named data set lies, by default the environment's ``OCCFER_DATA``;
             SynthFER comes with the library, and a path says it already.
-        options: passed to the reader, such as ``check_counts=False`` or ``size=(112, 112)``.
+        options: those of the reader, such as ``check_counts=False`` of FER2013, ``size=(112, 112)``
+            of class folders, or ``verify=False`` of a saved set.
 
     Raises:
-        ValueError: there is no such data set, folder or split, or the data is damaged.
+        ValueError: there is no such data set, folder, split or option, or the data is damaged.
         FileNotFoundError: the data is not there; the message says how to obtain it.
     """
     # Imported on use: a reader has the name of its module, and costs nothing unless wanted.
@@ -34,23 +37,23 @@ def load_faces(
         case "synthfer":
             from occfer.data.synthfer import synthfer
 
-            return synthfer(split, **options)
+            return _read("synthfer", synthfer, split, **options)
         case "fer2013":
             from occfer.data.fer2013 import fer2013
 
-            return fer2013(split, root, **options)
+            return _read("fer2013", fer2013, split, root, **options)
         case "ferplus" | "rafdb" as name if split in ("occlusion", "pose30", "pose45"):
             from occfer.data.ran import challenge
 
-            return challenge(name, split, root, **options)
+            return _read(name, challenge, name, split, root, **options)
         case "ferplus":
             from occfer.data.ferplus import ferplus
 
-            return ferplus(split, root, **options)
+            return _read("ferplus", ferplus, split, root, **options)
         case "rafdb":
             from occfer.data.rafdb import rafdb
 
-            return rafdb(split, root, **options)
+            return _read("rafdb", rafdb, split, root, **options)
     return _from_folder(Path(name_or_path), split, options)
 
 
@@ -61,9 +64,9 @@ def _from_folder(path: Path, split: str, options: dict) -> FaceSet:
             f"{', '.join(DATA_SETS)}."
         )
     if (path / split / MANIFEST).is_file():
-        return FaceSet.open(path / split, **options)
+        return _read(f"{path / split}, a saved FaceSet,", FaceSet.open, path / split, **options)
     if (path / MANIFEST).is_file():
-        faces = FaceSet.open(path, **options)
+        faces = _read(f"{path}, a saved FaceSet,", FaceSet.open, path, **options)
         # A set that names no split is all train, as class folders are, so that nobody tests on the
         # faces trained on.
         held = faces.split.partition(",")[0] or "train"
@@ -72,4 +75,15 @@ def _from_folder(path: Path, split: str, options: dict) -> FaceSet:
         return faces
     from occfer.data.folder import folder
 
-    return folder(path, split, **options)
+    return _read(str(path), folder, path, split, **options)
+
+
+def _read(what: str, reader: Callable[..., FaceSet], /, *place, **options) -> FaceSet:
+    known = list(signature(reader).parameters)[len(place) :]
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise ValueError(
+            f"{what} is read with {' or '.join(known) or 'no option'}, got "
+            f"{', '.join(unknown)}; leave that out."
+        )
+    return reader(*place, **options)

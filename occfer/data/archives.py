@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from shutil import rmtree
 from typing import Protocol, runtime_checkable
-from uuid import uuid4
+
+from occfer.files import whole_folder
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 CHUNK = 2**20
+# A long name or further attributes of a tar's member, which are read in one piece.
+MAX_HEADER = 2**20
 # Below this many bytes a ratio says nothing: an empty tar is twenty kilobytes of zeros.
 HARMLESS = 2**20
 
@@ -33,6 +35,14 @@ _COMPRESSIONS: dict[bytes, Callable] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
+# Types of members that say something of the next one.
+_HEADERS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 _BROKEN = (
     OSError,
     EOFError,
@@ -106,25 +116,21 @@ def extract(archive: str | Path, folder: str | Path, limits: Limits | None = Non
         FileExistsError: ``folder`` exists.
         FileNotFoundError: the archive does not.
         BadArchive: it is broken, cut short or encrypted, or holds a path that is absolute, has
-            a drive letter or leads outside, a link, a device, one path twice, or more than
-            ``limits`` allows.
+            a drive letter or leads outside, a link, a device, one path twice, a header of more than
+            ``MAX_HEADER`` bytes, a compression without a limit, or more than ``limits`` allows.
     """
-    folder = Path(folder)
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists already; remove it or extract to another place.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".{folder.name}.{uuid4().hex}")
-    try:
-        unfinished.mkdir()
-        for path, chunks in stream_files(archive, limits):
-            target = unfinished / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("xb") as file:
-                file.writelines(chunks)
-        unfinished.rename(folder)
-    finally:
-        rmtree(unfinished, ignore_errors=True)
-    return folder
+    with whole_folder(Path(folder)) as unfinished:
+        unpack(archive, unfinished, limits)
+    return Path(folder)
+
+
+def unpack(archive: str | Path, folder: Path, limits: Limits | None = None) -> None:
+    """Write an archive's files to an empty folder; see ``extract``, which leaves no half."""
+    for path, chunks in stream_files(archive, limits):
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:
+            file.writelines(chunks)
 
 
 def safe_path(name: str) -> str:
@@ -205,7 +211,21 @@ class _Metered:
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """Takes only zeros for a tar's end; ``tarfile`` takes any damaged header for it."""
+    """Takes only zeros for a tar's end, as ``tarfile`` takes any damaged header for it, and no
+    header that would fill the memory before its member is seen."""
+
+    @classmethod
+    def frombuf(cls, *arguments, **options) -> "_StrictTarInfo":
+        header = super().frombuf(*arguments, **options)
+        if header.type in _HEADERS and not 0 <= header.size <= MAX_HEADER:
+            raise tarfile.ReadError(f"it holds a header of {header.size:,} bytes")
+        if header.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError(f"it holds {header.name!r}, a sparse file")
+        return header
+
+    def _proc_gnusparse_10(self, member: tarfile.TarInfo, *_) -> None:
+        """Where ``tarfile`` would read the list of a sparse file's holes, however long."""
+        raise tarfile.ReadError(f"it holds {member.name!r}, a sparse file")
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> "_StrictTarInfo":
@@ -264,6 +284,9 @@ def _zip_files(archive: Path, meter: _Meter) -> Iterator[tuple[str, _Readable]]:
         for member in members.infolist():
             # What the archive says; ``filename`` has been cut at a NUL.
             name = member.orig_filename
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # zipfile unpacks the others without a limit, into memory.
+                raise ValueError(f"it holds {name!r}, which is neither stored nor deflated")
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise ValueError(f"it holds {name!r}, a link or device")

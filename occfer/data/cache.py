@@ -13,6 +13,7 @@ from shutil import rmtree
 
 from occfer.data.faceset import FaceSet
 from occfer.data.storage import DamagedFaceSet, open_faces, save_faces
+from occfer.files import walk
 
 # Part of every key: raise it when a reader starts to give other pixels, labels or ids.
 READERS = 1
@@ -71,8 +72,8 @@ def fingerprint(sources: Iterable[Path]) -> str:
 
 
 def _watched(source: Path) -> list[Path]:
-    """A file itself; a folder with all folders in it."""
-    return [source] if source.is_file() else sorted(Path(path) for path, _, _ in os.walk(source))
+    """A file itself; a folder with all folders in it, behind links too."""
+    return [source] if source.is_file() else sorted(path for path, _ in walk(source))
 
 
 def _keep(faces: FaceSet, folder: Path) -> None:

@@ -2,11 +2,13 @@
 
 The work is done in parts of some pictures each. A part is one file that appears whole or not at
 all, so an extraction that is stopped, with ``kill -9`` too, goes on after its last finished part
-and ends with the same set; and however many pictures there are, one part is in memory.
+and ends with the same set; and however many pictures there are and however large, no more of them
+are unfolded at once than ``PIXELS`` says.
 """
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import rmtree
@@ -14,17 +16,21 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from PIL import Image
 from tqdm.auto import tqdm
 
 from occfer.data.align import moved, similarity, warp
 from occfer.data.detect import Detections, Detector
 from occfer.data.faceset import FaceSet
-from occfer.data.parts import Extracted, is_done, join, make_parts, replace_file
+from occfer.data.parts import Extracted, is_done, join, make_parts
 from occfer.data.pictures import BadPicture
 from occfer.data.shards import Files, Picture, Shard, Source, digest, find_sources
+from occfer.files import write_atomically
 
 PART = 64
+PIXELS = 50_000_000
+"""Of the pictures of a part that are unfolded and searched at once."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +76,33 @@ class Extractor:
         """The faces on some pictures; those of a picture ``name`` are called ``name#0``,
         ``name#1``, ..."""
         found = Extracted([], [], [], [], [], [])
-        readable: list[tuple[str, Image.Image, float]] = []
-        small: list[np.ndarray] = []
+        held: list[tuple[str, Image.Image]] = []
+        left = PIXELS
         for name, pixels in pictures:
             try:
                 picture = Image.fromarray(pixels())
             except (BadPicture, OSError) as error:
                 found.rejected.append((name, str(error)))
                 continue
-            factor = -(-max(picture.size) // self.choice.max_side)
-            readable.append((name, picture, factor))
-            small.append(np.asarray(picture.reduce(factor) if factor > 1 else picture))
-        if readable:
-            for (name, picture, factor), faces in zip(readable, self.detector(small), strict=True):
-                self._take(found, name, picture, _enlarged(faces, factor))
+            left -= picture.width * picture.height
+            if held and left < 0:
+                self._search(found, held)
+                held, left = [], PIXELS - picture.width * picture.height
+            held.append((name, picture))
+        if held:
+            self._search(found, held)
         return found
+
+    def _search(self, into: Extracted, pictures: list[tuple[str, Image.Image]]) -> None:
+        factors = [-(-max(picture.size) // self.choice.max_side) for _, picture in pictures]
+        small = [
+            np.asarray(picture.reduce(factor) if factor > 1 else picture)
+            for (_, picture), factor in zip(pictures, factors, strict=True)
+        ]
+        for (name, picture), factor, faces in zip(
+            pictures, factors, self.detector(small), strict=True
+        ):
+            self._take(into, name, picture, _enlarged(faces, factor))
 
     def _take(self, into: Extracted, name: str, picture: Image.Image, faces: Detections) -> None:
         if not len(faces):
@@ -149,9 +167,9 @@ def extract(
     goes on with an extraction that was stopped, whichever engine it is given.
 
     Args:
-        folder: pictures in folders of any depth, such as a crawl's ``pictures``; or shards of
-            them, see ``occfer.data.shards``.
-        out: made where it is missing.
+        folder: pictures in folders of any depth, behind links too, such as a crawl's
+            ``pictures``; or shards of them, see ``occfer.data.shards``.
+        out: made where it is missing; it may lie in ``folder``, and is not searched then.
         choice: which faces are taken.
         device: of the networks.
         progress: show a bar.
@@ -162,24 +180,28 @@ def extract(
         picture that they were cut from) as extras.
 
     Raises:
-        ValueError: no pictures or no face in them, or an ``out`` that holds another extraction.
+        ValueError: no pictures or no face in them, or an ``out`` that is ``folder`` itself or
+            holds another extraction.
+        BlockingIOError: another extraction is writing to ``out``.
     """
     # Workers elsewhere may stand in another folder.
     folder, out, choice = Path(folder).absolute(), Path(out).absolute(), choice or Choice()
-    sources = find_sources(folder, PART)
-    _claim(out, sources, choice)
-    parts = out / "parts"
-    if not (out / "faces").exists():
-        parts.mkdir(exist_ok=True)
-        left = [source for source in sources if not is_done(source, parts)]
-        counts = [source.count for source in left]
-        total = None if None in counts else sum(counts)
-        with tqdm(total=total, desc="align", unit="picture", disable=not progress) as bar:
-            if left:
-                for count in engine(left, PART, parts, choice, str(device)):
-                    bar.update(count)
-        join(parts, out)
-    rmtree(parts, ignore_errors=True)
+    sources = find_sources(folder, PART, out)
+    out.mkdir(parents=True, exist_ok=True)
+    with _alone(out):
+        _claim(out, sources, choice)
+        parts = out / "parts"
+        if not (out / "faces").exists():
+            parts.mkdir(exist_ok=True)
+            left = [source for source in sources if not is_done(source, parts)]
+            counts = [source.count for source in left]
+            total = None if None in counts else sum(counts)
+            with tqdm(total=total, desc="align", unit="picture", disable=not progress) as bar:
+                if left:
+                    for count in engine(left, PART, parts, choice, str(device)):
+                        bar.update(count)
+            join(parts, out)
+        rmtree(parts, ignore_errors=True)
     return FaceSet.open(out / "faces")
 
 
@@ -187,6 +209,18 @@ def _enlarged(faces: Detections, factor: int) -> Detections:
     """Detections on a picture that was reduced, in the pixels of the original."""
     shift = (factor - 1) / 2
     return replace(faces, boxes=faces.boxes * factor, landmarks=(faces.landmarks * factor + shift))
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """One extraction at a time; the system ends it with the process, however that ends."""
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            yield
+    except Timeout as taken:
+        raise BlockingIOError(
+            f"Another extraction is writing to {out}; wait for it, or choose another folder."
+        ) from taken
 
 
 def _plan(stated: Path) -> object:
@@ -205,10 +239,9 @@ def _claim(out: Path, sources: list[Files | Shard], choice: Choice) -> None:
         "choice": asdict(choice),
         "part": PART,
     }
-    out.mkdir(parents=True, exist_ok=True)
     stated = out / "plan.json"
     if not stated.exists():
-        replace_file(stated, json.dumps(plan, indent=1).encode())
+        write_atomically(stated, json.dumps(plan, indent=1).encode())
     elif _plan(stated) != plan:
         raise ValueError(
             f"{out} holds an extraction of other pictures or with another choice; delete it or "

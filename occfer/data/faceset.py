@@ -62,6 +62,7 @@ class FaceSet:
         _check_landmarks(self.landmarks, len(self.images))
         _check_extras(self.extras, len(self.images))
         _check_devices(self)
+        _check_words(name=self.name, split=self.split)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -89,7 +90,8 @@ class FaceSet:
         """The chosen faces, in the order of the index; a slice of step 1 copies nothing.
 
         Raises:
-            TypeError: the index is a single number; ``faces[i:i+1]`` is a set of one face.
+            TypeError: the index is a single number, where ``faces[i:i+1]`` is a set of one face,
+                or holds fractions.
             IndexError: an index lies outside, or a mask has another length than the set.
         """
         if isinstance(index, slice):
@@ -173,8 +175,8 @@ class FaceSet:
         Extras are kept where every set has them.
 
         Raises:
-            ValueError: no sets, sets that differ in channels or size, sets of which only some
-                have landmarks, or ids that occur in two sets.
+            ValueError: no sets, sets that differ in channels, size or the shape of an extra, sets
+                of which only some have landmarks, or ids that occur in two sets.
         """
         _check_alike(sets)
         shared = [key for key in sets[0].extras if all(key in each.extras for each in sets)]
@@ -214,7 +216,13 @@ def _as_index(index: object) -> Tensor:
             f"A FaceSet is indexed by a mask or index tensor of one dimension, got shape "
             f"{tuple(index.shape)}; write faces[i:i+1] for a single face."
         )
-    return index if index.dtype == torch.bool or len(index) else index.long()
+    if len(index) and (index.is_floating_point() or index.is_complex()):
+        raise TypeError(
+            f"A FaceSet is indexed by booleans or whole numbers, got {_name(index)}; round them, "
+            f"or compare them with something."
+        )
+    # As int64: torch takes bytes for a mask.
+    return index if index.dtype == torch.bool else index.long()
 
 
 def _check_images(images: object) -> None:
@@ -275,6 +283,12 @@ def _check_devices(faces: FaceSet) -> None:
         )
 
 
+def _check_words(**words: object) -> None:
+    for key, value in words.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{key} must be a string, got {type(value).__name__}.")
+
+
 def _check_alike(sets: Sequence[FaceSet]) -> None:
     if not sets:
         raise ValueError("concat needs at least one FaceSet, got none.")
@@ -283,6 +297,13 @@ def _check_alike(sets: Sequence[FaceSet]) -> None:
         raise ValueError(
             f"Only faces of one shape [C, H, W] can be joined, got {shapes}; resize them first."
         )
+    for key in set.intersection(*({*each.extras} for each in sets)):
+        shapes = sorted({tuple(each.extras[key].shape[1:]) for each in sets})
+        if len(shapes) > 1:
+            raise ValueError(
+                f"extras[{key!r}] must have one shape of row in all sets to be joined, got "
+                f"{shapes}; leave it out of one of them, and it is left out of all."
+            )
     if len({each.landmarks is None for each in sets}) > 1:
         raise ValueError(
             "Either all sets to be joined have landmarks or none; "

@@ -22,6 +22,7 @@ from occfer.data.faceset import FaceSet
 from occfer.data.pictures import decode
 from occfer.data.sources import check_split, data_root, expect_counts, missing
 from occfer.emotions import EMOTIONS, emotion_index, from_fer2013
+from occfer.files import walk
 
 SIZE = (48, 48)
 SPLITS = {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}
@@ -143,7 +144,7 @@ def _face_set(split: str, faces: list[_Face]) -> FaceSet:
 
 def _faces(source: Path) -> Iterator[_Face]:
     if source.is_dir():
-        for file in source.rglob("*"):
+        for file in (path / name for path, names in walk(source) for name in names):
             name = file.relative_to(source).as_posix()
             if PICTURE.search(name):
                 yield _from_picture(name, file.read_bytes())

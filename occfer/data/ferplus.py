@@ -182,5 +182,6 @@ def _check_share(count: int, faces: FaceSet, table: Path) -> None:
         raise ValueError(
             f"{table} must have votes for {SHARE_WITH_VOTES:.0%} of the {len(faces):,} faces of "
             f"FER2013's {faces.split} split, got {count:,}; use ferplus_votes.csv with Kaggle's "
-            f"pictures and fer2013new.csv with fer2013.csv, or pass check_counts=False."
+            f"pictures and fer2013new.csv with fer2013.csv, or take it for what it is with "
+            f"check_counts=False in Python."
         )

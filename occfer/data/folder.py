@@ -3,9 +3,8 @@
 People sort faces by moving files, so a set can be written as such a folder too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from shutil import rmtree
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +15,9 @@ from PIL import Image
 from occfer.data.archives import safe_path
 from occfer.data.faceset import FaceSet
 from occfer.data.pictures import SUFFIXES, Mode, load
-from occfer.data.sources import check_split
+from occfer.data.sources import PICTURES, check_split
 from occfer.emotions import emotion_index, is_emotion
+from occfer.files import walk, whole_folder
 
 SPLITS = {
     "train": ("train", "training"),
@@ -25,6 +25,9 @@ SPLITS = {
     "test": ("test", "testing"),
 }
 """The library's word for each split, and the folders that may hold it."""
+
+MAX_NAME = 255
+"""Bytes that a file's name may have on the usual file systems."""
 
 
 class _Picture(NamedTuple):
@@ -42,7 +45,7 @@ def folder(
     """The faces of one split, sorted by id, which is the path within ``path``.
 
     A folder without split folders is all ``train`` and has no other split, so that nobody tests
-    on the faces trained on.
+    on the faces trained on. Hidden files and folders (``.thumbnails``, ``__MACOSX``) are passed by.
 
     Args:
         path: holds class folders, or split folders (``train``, ``val``, ``test``) of them.
@@ -54,7 +57,8 @@ def folder(
 
     Raises:
         FileNotFoundError: there is no such folder or split, or no picture in it.
-        ValueError: a class folder's name is unknown, a picture is broken, or sizes differ; the
+        ValueError: a class folder's name is unknown or it lies in one of another class, two folders
+            are one split, a picture is broken or of a kind that is not read, or sizes differ; the
             message names it.
     """
     path = Path(path)
@@ -81,42 +85,46 @@ def write_pictures(faces: FaceSet, path: str | Path) -> Path:
 
     Raises:
         FileExistsError: it is there; what somebody sorted in it is not mixed with anything.
-        ValueError: an id leads out of the folder.
+        ValueError: an id leads out of the folder, makes too long a name, or another id's file.
     """
     path = Path(path)
-    if path.exists():
-        raise FileExistsError(
-            f"{path} should not be there yet, but is, perhaps sorted by hand; give another name, "
-            "or remove it."
-        )
-    try:
-        names = [f"{safe_path(identifier)}.png" for identifier in faces.ids]
-    except ValueError as unsafe:
-        raise ValueError(
-            f"the ids of {faces!r} should be paths within {path}, but {unsafe}; rename that face."
-        ) from unsafe
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
+    names = _file_names(faces, path)
+    with whole_folder(path) as unfinished:
         for name, image in zip(names, faces.images, strict=True):
             file = unfinished / name
             file.parent.mkdir(parents=True, exist_ok=True)
             pixels = image.permute(1, 2, 0).squeeze(2).cpu().numpy()
             Image.fromarray(pixels).save(file)
-        unfinished.rename(path)
-    finally:
-        rmtree(unfinished, ignore_errors=True)
     return path
 
 
+def _file_names(faces: FaceSet, path: Path) -> list[str]:
+    names: dict[str, str] = {}
+    for identifier in faces.ids:
+        try:
+            name = f"{safe_path(identifier)}.png"
+            if max(len(part.encode("utf-8", "replace")) for part in name.split("/")) > MAX_NAME:
+                raise ValueError(f"{identifier!r} makes a name of more than {MAX_NAME} bytes")
+            other = names.setdefault(name, identifier)
+            if other != identifier:
+                raise ValueError(f"{other!r} and {identifier!r} are one file, {name}")
+        except ValueError as unfit:
+            raise ValueError(
+                f"the ids of {faces!r} should be paths within {path}, but {unfit}; rename that "
+                f"face."
+            ) from unfit
+    return list(names)
+
+
 def _split_folder(path: Path, split: str) -> Path:
-    present = {
-        known: path / word
-        for known, synonyms in SPLITS.items()
-        for word in synonyms
-        if (path / word).is_dir()
-    }
+    present: dict[str, Path] = {}
+    for known, synonyms in SPLITS.items():
+        for here in (path / word for word in synonyms if (path / word).is_dir()):
+            if present.setdefault(known, here) != here:
+                raise ValueError(
+                    f"{path} should have one folder for the {known} split, got {here.name} beside "
+                    f"{present[known].name}; put all of it into one of them."
+                )
     if split in present:
         return present[split]
     if present or split != "train":
@@ -133,10 +141,7 @@ def _pictures(path: Path, words: Mapping[str, int]) -> list[_Picture]:
     classes = sorted(entry for entry in path.iterdir() if entry.is_dir() and _visible(entry))
     labels = {entry: _label(entry, words) for entry in classes}
     pictures = [
-        _Picture(file, label)
-        for entry, label in labels.items()
-        for file in entry.rglob("*")
-        if file.suffix.lower() in SUFFIXES and _visible(file) and file.is_file()
+        _Picture(file, label) for entry, label in labels.items() for file in _files(entry, label)
     ]
     if not pictures:
         raise FileNotFoundError(
@@ -144,6 +149,22 @@ def _pictures(path: Path, words: Mapping[str, int]) -> list[_Picture]:
             f"such as {path / 'happy' / 'anna.jpg'}."
         )
     return sorted(pictures)
+
+
+def _files(entry: Path, label: int) -> Iterator[Path]:
+    """All that look like pictures in a class folder, in folders of any depth."""
+    for here, names in walk(entry):
+        inner = here.relative_to(entry)
+        if not all(map(_visible, [*inner.parents, inner])):
+            continue
+        if is_emotion(here.name) and here != entry and emotion_index(here.name) != label:
+            raise ValueError(
+                f"{here} is named after an expression, but lies in {entry}, which is another; move "
+                f"it beside that folder or rename it."
+            )
+        for file in map(here.joinpath, names):
+            if file.suffix.lower() in PICTURES and _visible(file) and file.is_file():
+                yield file
 
 
 def _visible(path: Path) -> bool:
@@ -156,8 +177,8 @@ def _label(entry: Path, words: Mapping[str, int]) -> int:
         return words[entry.name]
     if not is_emotion(entry.name):
         raise ValueError(
-            f"{entry} is named after no expression; rename it, or say which label it means, as "
-            f"in words={{{entry.name!r}: -1}} for unlabelled faces."
+            f"{entry} is named after no expression; rename it or move it elsewhere, or say in "
+            f"Python which label it means, as in words={{{entry.name!r}: -1}} for unlabelled faces."
         )
     return emotion_index(entry.name)
 
@@ -172,8 +193,8 @@ def _pixels(
         if pixels.shape != first.shape:
             raise ValueError(
                 f"{picture.path} has {pixels.shape[0]} x {pixels.shape[1]} pixels, "
-                f"{pictures[0].path} has {first.shape[0]} x {first.shape[1]}; pass a size to "
-                f"bring all faces to one, such as size=(112, 112)."
+                f"{pictures[0].path} has {first.shape[0]} x {first.shape[1]}; bring "
+                f"all faces to one size, with size=(112, 112) in Python or --size of a command."
             )
         image[:] = pixels
     grey_or_rgb = images.reshape(*images.shape[:3], -1)

@@ -8,10 +8,10 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
 from occfer.data import archives, fer2013, ferplus, rafdb
 from occfer.data.sources import expect_counts
+from occfer.files import whole_folder
 
 KAGGLE = "msambare/fer2013"
 FOLDER = "fer2013"
@@ -43,39 +43,43 @@ def get_fer2013(
         download: fetches the pictures and says in which folder they lie; kagglehub by default.
 
     Raises:
-        ValueError: the archive is no safe one, or faces are missing; nothing is left behind.
+        ValueError: the archive is no safe one, or faces are missing; nothing is left behind, and
+            the message says what to remove or to fetch again.
         FileNotFoundError: the archive is not there, or what came holds no FER2013.
         ConnectionError: Kaggle could not be reached, or did not give it.
     """
     target = Path(root) / FOLDER
     if target.exists():
-        verify(target)
+        verify(target, target, f"remove {target}, and the same call fetches it again")
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{FOLDER}.{uuid4().hex}")
-    try:
+    with whole_folder(target) as unfinished:
         if archive is not None:
-            archives.extract(archive, unfinished, fer2013.LIMITS)
+            source, advice = archive, "download it again"
+            archives.unpack(archive, unfinished, fer2013.LIMITS)
         else:
-            _copy_pictures((download or from_kaggle)(), unfinished)
-        verify(unfinished)
-        unfinished.rename(target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+            source = (download or from_kaggle)()
+            advice = f"remove {source}, and the same call fetches it again"
+            _copy_pictures(source, unfinished)
+        verify(unfinished, source, advice)
     return target
 
 
-def verify(folder: Path) -> dict[str, int]:
-    """Faces per split, if every split has as many of each expression as FER2013 must have.
+def verify(folder: Path, named: str | Path, advice: str) -> None:
+    """Raise a ``ValueError`` unless each split has as many of each expression as it must have.
 
-    Raises:
-        ValueError: it has not; the message names what is missing.
+    Args:
+        folder: to look in.
+        named: what the message says holds too few faces.
+        advice: what it says is to be done.
     """
-    splits = fer2013.read(fer2013.find(folder))
+    try:
+        splits = fer2013.read(fer2013.find(folder))
+    except (ValueError, FileNotFoundError) as damage:
+        # The folder may be a draft, which is gone when this is read.
+        raise type(damage)(str(damage).replace(str(folder), str(named))) from damage
     for split, faces in splits.items():
-        named = f"FER2013's {split} split ({fer2013.SPLITS[split]})"
-        expect_counts(faces.counts(), fer2013.COUNTS[split], named, folder)
-    return {split: len(faces) for split, faces in splits.items()}
+        official = f"FER2013's {split} split ({fer2013.SPLITS[split]})"
+        expect_counts(faces.counts(), fer2013.COUNTS[split], official, named, advice)
 
 
 def from_kaggle() -> Path:
@@ -109,5 +113,5 @@ def _copy_pictures(source: Path, target: Path) -> None:
             copy = target / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-    if not target.exists():
+    if not any(target.iterdir()):
         raise FileNotFoundError(f"{source} holds no pictures of FER2013; delete it and try again.")

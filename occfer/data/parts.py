@@ -6,12 +6,10 @@ die or do one twice, and in the order of their names the parts are the whole.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -23,6 +21,7 @@ from occfer.data.faceset import FaceSet
 from occfer.data.shards import Picture, Source
 from occfer.data.storage import read_array, write_pieces
 from occfer.emotions import UNLABELLED
+from occfer.files import write_atomically
 
 REJECTED = "rejected.tsv"
 
@@ -90,7 +89,7 @@ def join(folder: Path, out: Path) -> None:
             rest[name].append(array)
     lines = ("\t".join(" ".join(each.split()) for each in row) for row in rejected)
     text = "".join(f"{line}\n" for line in lines)
-    replace_file(out / REJECTED, text.encode("utf-8", "replace"))
+    write_atomically(out / REJECTED, text.encode("utf-8", "replace"))
     if not ids:
         raise ValueError(f"No face was taken from the pictures; {out / REJECTED} says why.")
     pixels = folder / "pixels.npy"
@@ -108,16 +107,6 @@ def join(folder: Path, out: Path) -> None:
     faces.save(out / "faces")
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file that is whole or not there, whoever else writes the same one."""
-    unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def _file(source: Source, number: int | None, folder: Path) -> Path:
     place = "end" if number is None else f"{number:06d}"
     return folder / f"{source.number:08d}-{place}.safetensors"
@@ -133,7 +122,7 @@ def _write(file: Path, found: Extracted) -> None:
         "scores": np.array(found.scores, np.float32),
     }
     words = {"ids": json.dumps(found.ids), "rejected": json.dumps(found.rejected)}
-    replace_file(file, save(arrays, words))
+    write_atomically(file, save(arrays, words))
 
 
 def _read(files: list[Path], *names: str) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:

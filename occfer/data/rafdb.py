@@ -17,7 +17,7 @@ import torch
 from occfer.data.cache import cached
 from occfer.data.faceset import FaceSet
 from occfer.data.pictures import load
-from occfer.data.sources import check_split, data_root, expect_counts, missing
+from occfer.data.sources import check_split, data_root, expect_counts, missing, read_text
 from occfer.emotions import EMOTIONS, from_rafdb
 
 SIZE = (100, 100)
@@ -116,10 +116,10 @@ def read_list(labels: Path) -> list[Entry]:
     """Id and label of every line, such as ``train_00001.jpg 5``.
 
     Raises:
-        ValueError: a line is of another form, or a face stands there twice.
+        ValueError: it is not in UTF-8, a line is of another form, or a face stands there twice.
     """
     entries = []
-    for number, line in enumerate(labels.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(labels).splitlines(), start=1):
         try:
             file, expression = line.split()
             identifier = Path(file).stem

@@ -16,8 +16,8 @@ import torch
 from occfer.data import ferplus, rafdb
 from occfer.data.faceset import FaceSet
 from occfer.data.fer2013 import fer2013
-from occfer.data.sources import check_split, data_root, missing
-from occfer.emotions import UNLABELLED, from_ferplus, from_rafdb
+from occfer.data.sources import check_split, data_root, missing, read_text
+from occfer.emotions import FERPLUS, RAFDB, UNLABELLED, from_ferplus, from_rafdb
 
 CHALLENGES = ("occlusion", "pose30", "pose45")
 FILES = {
@@ -33,6 +33,9 @@ FILES = {
     ),
 }
 """The authors' name of each list, in the order of ``CHALLENGES``, and how many faces it names."""
+
+CLASSES = {"ferplus": len(FERPLUS), "rafdb": len(RAFDB)}
+"""How many classes the lists know; contempt is one of FER+'s."""
 
 JOINED = "occlusion_ferplus.csv"
 """FER+'s occluded faces by their paths in Kaggle's folders, which need no table of names; read
@@ -80,7 +83,7 @@ def challenge(
     check_split(split, f"RAN's lists for {data}", CHALLENGES)
     file, count = FILES[data][CHALLENGES.index(split)]
     table = _find(root, file, *([JOINED] if (data, split) == ("ferplus", "occlusion") else []))
-    listed = read_joined(table) if table.name == JOINED else read_list(table)
+    listed = read_joined(table) if table.name == JOINED else read_list(table, CLASSES[data])
     if data == "rafdb":
         faces = rafdb.rafdb("test", root, check_counts)
         labels, extras = [from_rafdb(number + 1) for number in listed.values()], {}
@@ -108,23 +111,29 @@ def challenge(
     return chosen if unlabelled else chosen[chosen.labels != UNLABELLED]
 
 
-def read_list(table: Path) -> dict[str, int]:
+def read_list(table: Path, classes: int) -> dict[str, int]:
     """Name -> class, as RAN numbers it: FER+'s own numbers, and RAF-DB's less one.
 
     A face that a list names twice counts once.
 
+    Args:
+        table: the list.
+        classes: how many classes there are, counted from 0.
+
     Raises:
-        ValueError: a line is of another form, or a face has two classes.
+        ValueError: it is not in UTF-8, a line is of another form or names another class, or a face
+            has two.
     """
     found: dict[str, int] = {}
-    for number, line in enumerate(table.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(table).splitlines(), start=1):
         fits = _CLASS_FIRST.fullmatch(line.strip()) or _NAME_FIRST.fullmatch(line.strip())
-        if fits is None or found.get(fits["name"], int(fits["label"])) != int(fits["label"]):
+        label = int(fits["label"]) if fits else classes
+        if label >= classes or found.setdefault(fits["name"], label) != label:
             raise ValueError(
                 f"{table} must hold lines such as '0/fer0032226.jpg' or 'test_0003_aligned 3 4', "
-                f"each face with one class, but line {number} is {line[:80]!r}; fetch it again."
+                f"each face with one class from 0 to {classes - 1}, but line {number} is "
+                f"{line[:80]!r}; fetch it again."
             )
-        found[fits["name"]] = int(fits["label"])
     return found
 
 
@@ -132,11 +141,11 @@ def read_joined(table: Path) -> dict[str, int]:
     """The id of each face, as ``fer2013`` gives it for pictures -> FER+'s class, from ``JOINED``.
 
     Raises:
-        ValueError: a column is missing, or a class is no number.
+        ValueError: a column is missing, a class is none of FER+'s, or a face has two.
     """
     found: dict[str, int] = {}
     for row in ferplus.rows(table, ("path", "ferplus_class")):
-        if not row["ferplus_class"].isdecimal():
+        if row["ferplus_class"] not in map(str, range(len(FERPLUS))):
             raise ValueError(
                 f"{table} must give each face's ferplus_class as a number from 0 to 7, got "
                 f"{row['ferplus_class']!r} for {row['path']!r}; mend that line."

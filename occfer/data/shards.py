@@ -20,6 +20,8 @@ from jaxtyping import UInt8
 
 from occfer.data import pictures
 from occfer.data.archives import CHUNK, BadArchive, stream_files
+from occfer.data.sources import PICTURES
+from occfer.files import walk
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 Picture = tuple[str, Callable[[], Pixels]]
@@ -40,7 +42,8 @@ class Source(Protocol):
     """How many pictures there are, where that is known beforehand."""
 
     def pictures(self) -> Iterator[Picture]:
-        """Its pictures, the same each time; one is in memory until the next is asked for."""
+        """Its pictures, the same each time; those of a shard hold their bytes until they are
+        dropped, those of files are read when their pixels are asked for."""
         ...
 
 
@@ -74,7 +77,7 @@ class Shard:
         held = 0
         try:
             for member, pieces in stream_files(self.folder / self.name):
-                if _is(member, pictures.SUFFIXES):
+                if _is(member, PICTURES):
                     held += 1
                     name = f"{self.name}/{member}"
                     content = b"".join(islice(pieces, _PIECES))
@@ -86,15 +89,25 @@ class Shard:
                 yield self.name, partial(_refuse, f"{held} pictures, expected {self.count}")
 
 
-def find_sources(folder: Path, size: int) -> list[Files | Shard]:
-    """All pictures below a folder: its files, ``size`` to a source, then its shards.
+def find_sources(folder: Path, size: int, out: Path | None = None) -> list[Files | Shard]:
+    """All pictures below a folder: its files, then its shards.
+
+    Args:
+        folder: links in it are followed, and no folder is gone through twice.
+        size: pictures to a source.
+        out: a folder whose files are none of them, though it may lie below that folder.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are none, or ``out`` is the folder itself.
     """
-    below = sorted(path for path in folder.rglob("*"))
+    if out is not None and out.resolve() == folder.resolve():
+        raise ValueError(
+            f"The faces need a folder of their own, got {out}, where the pictures lie; choose "
+            f"another, such as {out / 'aligned'}."
+        )
+    below = sorted(path / name for path, names in walk(folder, out) for name in names)
     names = [path.relative_to(folder).as_posix() for path in below]
-    files = [name for name in names if _is(name, pictures.SUFFIXES)]
+    files = [name for name in names if _is(name, PICTURES)]
     shards = [name for name in names if _is(name, (SHARD,))]
     if not files and not shards:
         raise ValueError(

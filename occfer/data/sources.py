@@ -1,8 +1,16 @@
-"""Where data sets lie, and what every reader says when one is not there."""
+"""Where data sets lie, and what every reader says when one is not there or not whole."""
 
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
+
+from occfer.data.pictures import SUFFIXES
+
+PICTURES = (*SUFFIXES, ".jpe", ".jfif", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif")
+"""How the names of pictures end. Not all can be read, but none is passed over in silence."""
+
+AGAIN = "fetch it again, or take it for what it is with check_counts=False in Python"
+"""What to do about a copy that is not whole."""
 
 
 def data_root(root: str | Path | None, data_set: str, how_to_get: str) -> Path:
@@ -34,7 +42,11 @@ def check_split(split: str, data_set: str, known: Collection[str]) -> None:
 
 
 def expect_counts(
-    found: Mapping[str, int], expected: Mapping[str, int], split: str, source: Path
+    found: Mapping[str, int],
+    expected: Mapping[str, int],
+    split: str,
+    source: object,
+    advice: str = AGAIN,
 ) -> None:
     """Raise a ``ValueError`` naming what is missing where a split has other counts than known."""
     differing = [
@@ -45,6 +57,19 @@ def expect_counts(
     if differing:
         raise ValueError(
             f"{split} must hold {sum(expected.values()):,} faces, {source} holds "
-            f"{sum(found.values()):,}: {', '.join(differing)}; fetch it again, or pass "
-            f"check_counts=False to use this copy."
+            f"{sum(found.values()):,}: {', '.join(differing)}; {advice}."
         )
+
+
+def read_text(path: Path) -> str:
+    """A list's text.
+
+    Raises:
+        ValueError: it is not in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as damage:
+        raise ValueError(
+            f"{path} must be a text in UTF-8, but is not ({damage}); save or fetch it again."
+        ) from damage

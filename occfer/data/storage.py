@@ -5,19 +5,31 @@ The folder appears whole or not at all, holds no pickles, and is recognised when
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from shutil import rmtree
-from uuid import uuid4
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from occfer.data.faceset import FaceSet, pieces, tensor_sha256
+from occfer.files import whole_folder
 
 MANIFEST = "faceset.json"
 FORMAT = 1
+
+
+# What reading raises on files that a stranger made; the last two of brackets or signs without end.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    RecursionError,
+    MemoryError,
+)
 
 
 class DamagedFaceSet(ValueError):
@@ -32,30 +44,14 @@ def save_faces(faces: FaceSet, folder: str | Path) -> Path:
 
     Raises:
         FileExistsError: something is there already.
+        ValueError: an extra is of a type that NumPy does not know.
     """
-    folder = Path(folder)
-    _refuse_existing(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".{folder.name}.{uuid4().hex}")
-    unfinished.mkdir()
-    try:
+    _check_types(faces.extras)
+    with whole_folder(Path(folder)) as unfinished:
         for file, tensor in _arrays(faces).items():
             _write_array(unfinished / file, tensor)
         (unfinished / MANIFEST).write_text(json.dumps(_manifest(faces)), encoding="utf-8")
-        try:
-            unfinished.rename(folder)
-        except OSError:
-            # Another process saved there meanwhile; systems differ in the error they give.
-            _refuse_existing(folder)
-            raise
-    finally:
-        rmtree(unfinished, ignore_errors=True)
-    return folder
-
-
-def _refuse_existing(folder: Path) -> None:
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists already; remove it or save under another name.")
+    return Path(folder)
 
 
 def open_faces(folder: str | Path, verify: bool = True) -> FaceSet:
@@ -77,7 +73,7 @@ def open_faces(folder: str | Path, verify: bool = True) -> FaceSet:
         faces = _read(folder)
         if verify and _hashes(faces) != _load_manifest(folder)["hashes"]:
             raise ValueError("its content has another SHA-256 than when it was saved")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+    except _DAMAGED as error:
         raise DamagedFaceSet(
             f"{folder} holds a damaged FaceSet ({error}); remove the folder and build it again."
         ) from error
@@ -137,6 +133,17 @@ def _arrays(faces: FaceSet) -> dict[str, Tensor]:
 def _extra_file(number: int) -> str:
     # Numbered, so that no key can become a path.
     return f"extra-{number}.npy"
+
+
+def _check_types(extras: Mapping[str, Tensor]) -> None:
+    for key, value in extras.items():
+        try:
+            torch.empty(0, dtype=value.dtype).numpy()
+        except TypeError as unknown:
+            raise ValueError(
+                f"extras[{key!r}] must be of a type that NumPy knows to be saved, got "
+                f"{value.dtype}; make it float32 with .float()."
+            ) from unknown
 
 
 def _write_array(path: Path, tensor: Tensor) -> None:

@@ -5,13 +5,23 @@ import io
 import stat
 import struct
 import tarfile
+import tracemalloc
 import zipfile
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from occfer.data.archives import BadArchive, Limits, extract, is_archive, read_files, safe_path
+from occfer.data.archives import (
+    BadArchive,
+    Limits,
+    extract,
+    is_archive,
+    read_files,
+    safe_path,
+    stream_files,
+)
 
 FILES = {"a.txt": b"first", "folder/b.bin": bytes(range(256)) * 40, "folder/deep/empty": b""}
 FEW = Limits(members=10, total_bytes=10**6, ratio=200)
@@ -93,11 +103,40 @@ def long_header_tar(path):
     return path
 
 
+def holes_without_end_tar(path, form):
+    """The list of a sparse file's holes, in the two forms that a tar may hold, of 10 MB."""
+    if form == "old":
+        info = special("holes", tarfile.GNUTYPE_SPARSE)
+        header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+        header[482] = 1
+        header[148:156] = b" " * 8
+        header[148:156] = f"{sum(header):06o}\0 ".encode()
+        more = (b"%011o\0" % 1 * 42 + b"\1" + bytes(7)) * 20_000
+    else:
+        info = tarfile.TarInfo("holes")
+        info.size = 10_000_000
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+        header = info.tobuf(tarfile.PAX_FORMAT)
+        more = b"9999999\n" + b"1\n" * 5_000_000
+    with gzip.open(path, "wb") as file:
+        file.write(bytes(header))
+        file.write(more)
+    return path
+
+
 def lying_zip(path):
     """Says that its member unfolds to 10 bytes; it holds a million."""
     zip_of(path, ("a.txt", bytes(10**6)))
     content = path.read_bytes()
     path.write_bytes(content.replace(struct.pack("<I", 10**6), struct.pack("<I", 10)))
+    return path
+
+
+def packed_bomb(path, method):
+    """Thirty megabytes in a few kilobytes, in a method that zipfile unpacks without a limit."""
+    with zipfile.ZipFile(path, "w", method) as archive, archive.open("a", "w") as file:
+        for _ in range(30):
+            file.write(bytes(10**6))
     return path
 
 
@@ -164,6 +203,8 @@ HOSTILE = {
     "tar: bomb": lambda p: tar_of(p, ("a", bytes(10**7)), mode="w:xz"),
     "tar: bomb in a header": long_header_tar,
     "tar: holes": sparse_tar,
+    "tar: holes without end, GNU": lambda p: holes_without_end_tar(p, "old"),
+    "tar: holes without end, PAX": lambda p: holes_without_end_tar(p, "new"),
     "tar: cut": cut_to(0.2, lambda p: tar_of(p, ("a", b"x" * 3000), mode="w:")),
     "tar: cut between members": cut_to(
         0.1, lambda p: tar_of(p, ("a", b"x"), ("b", b"y"), mode="w:")
@@ -182,6 +223,8 @@ HOSTILE = {
     "zip: file, then folder": lambda p: zip_of(p, ("a", b"x"), ("a/b", b"y")),
     "zip: too many members": lambda p: zip_of(p, *((f"{i}", b"") for i in range(11))),
     "zip: bomb": lambda p: zip_of(p, ("a", bytes(10**7))),
+    "zip: bomb in bzip2": lambda p: packed_bomb(p, zipfile.ZIP_BZIP2),
+    "zip: bomb in LZMA": lambda p: packed_bomb(p, zipfile.ZIP_LZMA),
     "zip: many small bombs": lambda p: zip_of(p, *((f"{i}", bytes(3 * 10**5)) for i in range(5))),
     "zip: lies about its size": lying_zip,
     "zip: encrypted": encrypted_zip,
@@ -215,6 +258,39 @@ def test_a_few_bytes_may_not_unfold_to_many_even_within_the_total(tmp_path):
     with pytest.raises(BadArchive, match="too many bytes"):
         list(read_files(bomb, Limits(total_bytes=10**9, ratio=200)))
     assert len(list(read_files(bomb, Limits(total_bytes=10**9, ratio=2000)))) == 1
+
+
+@pytest.mark.parametrize("case", [case for case in HOSTILE if "bomb" in case or "end" in case])
+def test_a_refusal_costs_little_memory(tmp_path, case):
+    """However much may unfold: what is allowed is read in pieces, which are dropped here."""
+    path = HOSTILE[case](tmp_path / "archive")
+    tracemalloc.start()
+    try:
+        with suppress(BadArchive):
+            for _, chunks in stream_files(path, Limits(ratio=10**6)):
+                for _ in chunks:
+                    pass
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Of which LZMA, which looks back by eight megabytes, needs the most.
+    assert peak < 16 * 2**20
+
+
+def test_a_header_too_long_is_named(tmp_path):
+    """A megabyte of archive may unfold to two hundred of files, but to none of names."""
+    path = long_header_tar(tmp_path / "a.tar")
+    with path.open("ab") as file:
+        file.write(bytes(2**20))
+    with pytest.raises(BadArchive, match="a header of 10,000,000 bytes"):
+        list(read_files(path))
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_an_honest_long_name_is_read(tmp_path, form):
+    name = "/".join(["folder" * 8] * 20) + "/a.txt"
+    path = tar_of(tmp_path / "a.tar", (name, b"x"), mode="w:", format=form)
+    assert dict(read_files(path)) == {name: b"x"}
 
 
 def test_what_the_limits_allow_comes_through(tmp_path):

@@ -45,6 +45,15 @@ def test_a_changed_source_is_read_again(source, reader):
     assert reader.calls == 2
 
 
+def test_a_source_that_changed_behind_a_link_is_read_again(source, reader, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (source / "sad").symlink_to(tmp_path / "elsewhere")
+    cached("x", [source], "train", reader)
+    (tmp_path / "elsewhere" / "b.jpg").touch()
+    cached("x", [source], "train", reader)
+    assert reader.calls == 2
+
+
 def test_a_damaged_entry_is_built_again(source, reader, cache, same):
     cached("x", [source], "train", reader)
     images = next(cache.rglob("train/images.npy"))

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from random import Random
 from time import monotonic, sleep
@@ -19,8 +20,10 @@ from occfer.cli import main
 from occfer.data import extract as module
 from occfer.data import load_faces
 from occfer.data.align import TEMPLATE
+from occfer.data.detect import Detections
 from occfer.data.extract import Choice, extract
 from occfer.data.faceset import FaceSet
+from occfer.data.shards import find_sources
 from occfer.data.synthfer import synthfer
 from occfer.emotions import EMOTIONS
 
@@ -76,7 +79,8 @@ def test_faces_are_aligned_and_say_where_they_come_from(whole) -> None:
     assert faces.extras["score"].min() >= 0.95
     boxes = faces.extras["box"]
     assert ((boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= 25).all()
-    assert sorted(path.name for path in out.iterdir()) == ["faces", "plan.json", "rejected.tsv"]
+    left = sorted(path.name for path in out.iterdir())
+    assert [name for name in left if name != ".lock"] == ["faces", "plan.json", "rejected.tsv"]
 
 
 def test_a_turned_face_is_turned_upright(whole) -> None:
@@ -87,6 +91,88 @@ def test_a_turned_face_is_turned_upright(whole) -> None:
     for other in ("photo1.png#0", "photo2.png#0"):
         there = images[other][:, 20:100, 20:100]
         assert np.corrcoef(here.flatten(), there.flatten())[0, 1] > 0.9
+
+
+def test_large_pictures_are_not_all_unfolded_at_once(monkeypatch) -> None:
+    """Twelve of 6 megapixels, of which a budget of 20 holds three."""
+    monkeypatch.setattr(module, "PIXELS", 20_000_000)
+    extractor, unfolded, searched, held = module.Extractor(), [], [], []
+
+    def unfold(number: int) -> np.ndarray:
+        unfolded.append(number)
+        held.append(len(unfolded) - sum(searched))
+        return np.zeros((2000, 3000, 3), np.uint8)
+
+    def search(pictures: list[np.ndarray]) -> list[Detections]:
+        searched.append(len(pictures))
+        nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+        return [Detections(*nothing, np.zeros((0, 5, 2), np.float32)) for _ in pictures]
+
+    extractor.detector = search
+    found = extractor([(f"{number}", partial(unfold, number)) for number in range(12)])
+    assert searched == [3, 3, 3, 3]
+    assert max(held) == 4  # the one that is over the budget is seen when it is unfolded
+    assert found.rejected == [(f"{number}", "no face") for number in range(12)]
+
+
+def test_a_small_budget_finds_the_same_faces(folder, monkeypatch) -> None:
+    [source] = find_sources(folder, 64)
+    extractor = module.Extractor(Choice(min_face=25))
+    whole = extractor(list(source.pictures()))
+    monkeypatch.setattr(module, "PIXELS", 1)
+    one_by_one = extractor(list(source.pictures()))
+    assert one_by_one.ids == whole.ids
+    assert sorted(one_by_one.rejected) == sorted(whole.rejected)
+    assert np.abs(np.array(one_by_one.boxes) - np.array(whole.boxes)).max() < 0.1
+
+
+def photograph(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(astronaut()).resize((400, 400)).save(path)
+
+
+def test_faces_may_lie_below_the_pictures_and_are_not_searched(tmp_path) -> None:
+    photograph(tmp_path / "a.png")
+    command = ["align", str(tmp_path), "--out", str(tmp_path / "out"), "--pictures"]
+    main(command)
+    first = FaceSet.open(tmp_path / "out" / "faces")
+    assert first.ids == ("a.png#0",)
+    assert list((tmp_path / "out" / "pictures").iterdir())
+    assert extract(tmp_path, tmp_path / "out", progress=False).sha256 == first.sha256
+    with pytest.raises(ValueError, match=r"a folder of their own, got .*, where the pictures lie"):
+        extract(tmp_path, tmp_path, progress=False)
+
+
+def test_every_picture_is_taken_or_listed(tmp_path) -> None:
+    """Behind a link too, and of a kind that is not read."""
+    photograph(tmp_path / "elsewhere" / "linked.png")
+    photograph(tmp_path / "in" / "a.jfif")
+    photograph(tmp_path / "in" / "b.GIF")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "link" / "back").symlink_to(tmp_path / "in")
+    faces = extract(tmp_path / "in", tmp_path / "out", progress=False)
+    assert faces.ids == ("a.jfif#0", "link/linked.png#0")
+    [(name, why)] = rejected(tmp_path / "out").items()
+    assert name == "b.GIF"
+    assert "begins like no JPEG, PNG, BMP, WEBP" in why
+
+
+def test_two_extractions_do_not_write_to_one_folder(tmp_path) -> None:
+    """The second is told so while the first is at work, and the first ends as if alone."""
+    photograph(tmp_path / "in" / "a.png")
+    told = []
+
+    def slow(sources, size, parts, choice, device):
+        for source in sources:
+            with pytest.raises(BlockingIOError, match="Another extraction is writing to") as busy:
+                extract(tmp_path / "in", tmp_path / "out", progress=False)
+            told.append(str(busy.value))
+            yield from module.one_by_one([source], size, parts, choice, device)
+
+    faces = extract(tmp_path / "in", tmp_path / "out", progress=False, engine=slow)
+    assert faces.ids == ("a.png#0",)
+    assert len(told) == 1
+    assert extract(tmp_path / "in", tmp_path / "out", progress=False).sha256 == faces.sha256
 
 
 def test_what_is_not_taken_is_listed_with_its_reason(whole, folder, tmp_path) -> None:

@@ -45,6 +45,8 @@ def plain(count=3, **changes) -> FaceSet:
         ({"landmarks": torch.zeros(3, 5, 2).double()}, "landmarks .* got float64"),
         ({"extras": {"age": torch.zeros(2)}}, r"extras\['age'\] must be a tensor with 3 rows"),
         ({"extras": {"age": [1, 2, 3]}}, r"extras\['age'\] .* got list"),
+        ({"split": 5}, "split must be a string, got int"),
+        ({"name": {"a": 1}}, "name must be a string, got dict"),
     ],
 )
 def test_a_part_that_does_not_fit_is_named(unchecked, changes, message):
@@ -101,6 +103,19 @@ def test_an_index_tensor_takes_all_parts_in_its_order(make_faces, order, count):
 def test_negative_indices_and_numpy_arrays_are_indices_too(make_faces):
     assert make_faces(6)[[-1, 0]].ids == ("face5", "face0")
     assert make_faces(6)[np.array([2, 1])].ids == ("face2", "face1")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int32])
+def test_an_index_of_any_whole_numbers_takes_the_same_faces(make_faces, kind):
+    """PyTorch itself takes bytes for a mask."""
+    index = np.array([1, 0, 1, 1, 0, 5], kind)[[5, 0, 1]]
+    assert make_faces(6)[index].ids == ("face5", "face1", "face0")
+
+
+def test_fractions_are_no_index(make_faces):
+    with pytest.raises(TypeError, match=r"booleans or whole numbers, got float64 \[2\]"):
+        make_faces(6)[np.array([1.0, 0.0])]
+    assert len(make_faces(6)[[]]) == 0
 
 
 def test_a_slice_shares_the_pixels(make_faces):
@@ -221,6 +236,12 @@ def test_sets_that_do_not_fit_are_not_joined(make_faces):
         FaceSet.concat([make_faces(2), make_faces(2, landmarks=False, prefix="other")])
     with pytest.raises(ValueError, match="more than once"):
         FaceSet.concat([make_faces(2), make_faces(2)])
+    one, other = plain(2, extras={"a": torch.zeros(2, 3)}), make_faces(1, size=(4, 4))
+    other = dataclasses.replace(other, landmarks=None, extras={"a": torch.zeros(1, 4)})
+    with pytest.raises(
+        ValueError, match=r"extras\['a'\] must have one shape .* \[\(3,\), \(4,\)\]"
+    ):
+        FaceSet.concat([one, other])
 
 
 @pytest.mark.gpu

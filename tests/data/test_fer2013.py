@@ -42,6 +42,13 @@ def kaggle(tmp_path, rows, encode):
     return folder
 
 
+def test_folders_behind_links_are_read_too(kaggle, tmp_path):
+    before = fer2013("train", kaggle, check_counts=False)
+    (kaggle / "train" / "happy").rename(tmp_path / "elsewhere")
+    (kaggle / "train" / "happy").symlink_to(tmp_path / "elsewhere")
+    assert fer2013("train", kaggle, check_counts=False).sha256 == before.sha256
+
+
 def write_table(path, rows, columns=("emotion", "pixels", "Usage")):
     with path.open("w", newline="") as file:
         writer = csv.writer(file)

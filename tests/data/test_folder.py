@@ -97,7 +97,41 @@ def test_what_is_no_picture_is_passed_by(put):
     (mine / "__MACOSX").mkdir()
     (mine / ".git").mkdir()
     (mine / "happy" / "folder.png").mkdir()
+    for hidden in (".thumbnails", "__MACOSX", ".cache/deep"):
+        put(f"happy/{hidden}/a.png")
     assert folder(mine).ids == ("happy/a.png",)
+
+
+def test_two_folders_of_one_split_are_refused(put):
+    put("train/happy/a.png")
+    put("val/happy/a.png")
+    mine = put("valid/sad/b.png")
+    for split in ("train", "val"):
+        with pytest.raises(ValueError, match="one folder for the val split, got valid beside val"):
+            folder(mine, split)
+
+
+def test_a_class_in_another_class_is_refused(put):
+    put("happy/happiness/a.png")
+    mine = put("happy/anna/b.png")
+    assert len(folder(mine)) == 2
+    put("happy/sad/c.png")
+    with pytest.raises(ValueError, match=r"happy/sad is named after an .* lies in .*/happy, which"):
+        folder(mine)
+
+
+def test_no_picture_is_passed_over_in_silence(put, encode, tmp_path):
+    """Other names of JPEG are read, a linked folder too; another format is named."""
+    mine = put("happy/a.png")
+    jpeg = encode(np.zeros((6, 8), np.uint8), "JPEG")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "d.JPE").write_bytes(jpeg)
+    (mine / "happy" / "b.jfif").write_bytes(jpeg)
+    (mine / "happy" / "c").symlink_to(tmp_path / "elsewhere")
+    assert folder(mine).ids == ("happy/a.png", "happy/b.jfif", "happy/c/d.JPE")
+    (mine / "happy" / "e.tif").write_bytes(encode(np.zeros((6, 8), np.uint8), "TIFF"))
+    with pytest.raises(ValueError, match=r"e\.tif cannot be read .* begins like no JPEG"):
+        folder(mine)
 
 
 def test_an_empty_or_missing_folder_says_what_was_expected(tmp_path):
@@ -110,10 +144,19 @@ def test_an_empty_or_missing_folder_says_what_was_expected(tmp_path):
 def test_load_faces_opens_saved_sets(tmp_path, make_faces, same):
     faces = make_faces(4)
     assert same(load_faces(faces.save(tmp_path / "one")), faces)
+    with pytest.raises(ValueError, match=r"a saved FaceSet, is read with verify, got size; leave"):
+        load_faces(tmp_path / "one", size=(4, 4))
+    assert same(load_faces(tmp_path / "one", verify=False), faces)
     with pytest.raises(ValueError, match="holds the train split; 'test' was asked for"):
         load_faces(tmp_path / "one", "test")
     faces.save(tmp_path / "many" / "train")
     assert same(load_faces(tmp_path / "many"), faces)
+
+
+@pytest.mark.parametrize("name", ["synthfer", "fer2013", "ferplus", "rafdb"])
+def test_an_option_that_a_reader_does_not_know_is_named(name):
+    with pytest.raises(ValueError, match=rf"^{name} is read with .*, got sise; leave that out"):
+        load_faces(name, sise=48)
 
 
 def test_load_faces_lists_what_there_is(tmp_path):
@@ -154,9 +197,29 @@ def test_what_somebody_sorted_is_not_written_over(make_faces, tmp_path):
     written = write_pictures(faces, tmp_path / "pictures")
     (written / "face0.png").rename(written / "moved.png")
     before = sorted(written.iterdir())
-    with pytest.raises(FileExistsError, match="should not be there yet, but is"):
+    with pytest.raises(FileExistsError, match="exists already; remove it or choose"):
         write_pictures(faces, written)
     assert sorted(written.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        (["a/b", "a//b"], "'a/b' and 'a//b' are one file, a/b.png"),
+        (["good", "x" * 252], "makes a name of more than 255 bytes"),
+        (["good", "脸" * 84 + "/a"], None),
+        (["good", "脸" * 86 + "/a"], "makes a name of more than 255 bytes"),
+    ],
+    ids=["one file", "too long", "just right", "too long for its bytes"],
+)
+def test_no_face_is_lost_on_the_way_to_its_file(make_faces, tmp_path, ids, said):
+    faces = replace(make_faces(2), ids=ids)
+    if said is None:
+        assert len(list(write_pictures(faces, tmp_path / "pictures").rglob("*.png"))) == 2
+        return
+    with pytest.raises(ValueError, match=f"{said}; rename that face"):
+        write_pictures(faces, tmp_path / "pictures")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["../out", "/tmp/out", "a/../../out", "C:out", "..\\out"])

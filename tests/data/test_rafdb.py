@@ -126,6 +126,13 @@ def test_a_line_of_another_form_is_named(tmp_path, line):
         read_list(labels)
 
 
+def test_a_list_in_another_encoding_is_named(tmp_path):
+    labels = tmp_path / "list_patition_label.txt"
+    labels.write_text("train_00002.jpg 5\n", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"label\.txt must be a text in UTF-8, but is not"):
+        read_list(labels)
+
+
 def test_a_face_listed_twice_is_refused(tmp_path):
     labels = tmp_path / "list_patition_label.txt"
     labels.write_text("train_00002.jpg 5\ntrain_00002.jpg 6\n")

@@ -55,20 +55,36 @@ def test_three_formats_are_read(tmp_path) -> None:
         ("test_2464_aligned 6 2\ntest_2464_aligned 6 2\n", {"test_2464": 6}),
     ):
         (tmp_path / "list.txt").write_text(text, newline="")
-        assert read_list(tmp_path / "list.txt") == expected
+        assert read_list(tmp_path / "list.txt", 8) == expected
 
 
-@pytest.mark.parametrize("line", ["", "fer0032226.jpg", "train_00001_aligned 3 4", "0/../x.jpg"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "fer0032226.jpg",
+        "train_00001_aligned 3 4",
+        "0/../x.jpg",
+        "8/fer0032227.jpg",
+        "test_0003_aligned 9 1",
+    ],
+)
 def test_another_line_is_named(tmp_path, line) -> None:
     (tmp_path / "list.txt").write_text(f"0/fer0032226.jpg\n{line}\n")
     with pytest.raises(ValueError, match="but line 2 is"):
-        read_list(tmp_path / "list.txt")
+        read_list(tmp_path / "list.txt", 8)
+
+
+def test_a_list_in_another_encoding_is_named(tmp_path) -> None:
+    (tmp_path / "list.txt").write_text("0/fer0032226.jpg\n", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"list\.txt must be a text in UTF-8, but is not"):
+        read_list(tmp_path / "list.txt", 8)
 
 
 def test_a_face_with_two_classes_is_named(tmp_path) -> None:
     (tmp_path / "list.txt").write_text("test_0003_aligned 3 4\ntest_0003_aligned 2 4\n")
-    with pytest.raises(ValueError, match="each face with one class, but line 2"):
-        read_list(tmp_path / "list.txt")
+    with pytest.raises(ValueError, match="each face with one class from 0 to 7, but line 2"):
+        read_list(tmp_path / "list.txt", 8)
 
 
 def test_rafdb_s_listed_faces_keep_their_pixels_and_get_their_labels(rafdb) -> None:
@@ -142,6 +158,10 @@ def test_a_table_joined_to_kaggle_s_pictures_needs_no_names(fer2013, encode) -> 
     with pytest.raises(ValueError, match=r"a number from 0 to 7, got 'anger' for 'test/sad/Priv"):
         load_faces("ferplus", "occlusion", **given)
 
+    (fer2013 / JOINED).write_text("\n".join([*lines, "test/sad/PrivateTest_35.jpg,8"]))
+    with pytest.raises(ValueError, match=rf"{JOINED} must .* from 0 to 7, got '8' for 'test/sad"):
+        load_faces("ferplus", "occlusion", **given)
+
     (fer2013 / FILES["ferplus"][0][0]).write_text("0/fer0000031.jpg\n")
     with pytest.raises(FileNotFoundError, match=f"holds no {NAMES}"):
         load_faces("ferplus", "occlusion", **given)
@@ -203,6 +223,13 @@ def test_what_is_missing_is_named_with_where_it_is_to_be_had(rafdb, fer2013) -> 
         challenge("rafdb", "test", rafdb)
     with pytest.raises(ValueError, match="lists for ferplus and rafdb, got 'affectnet'"):
         challenge("affectnet", "occlusion", rafdb)
+
+
+def test_a_class_that_rafdb_does_not_have_is_named(rafdb) -> None:
+    """Contempt, which is FER+'s alone, would be the eighth."""
+    (rafdb / "val_raf_db_list.txt").write_text("3/test_0003_aligned.jpg\n7/test_0004_aligned.jpg")
+    with pytest.raises(ValueError, match=r"val_raf_db_list\.txt must .* to 6, but line 2 is"):
+        challenge("rafdb", "pose30", rafdb, check_counts=False)
 
 
 def test_a_list_of_another_length_is_refused(rafdb, monkeypatch) -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,13 @@ def test_a_save_that_another_process_overtook_says_so(tmp_path, make_faces, monk
         save_faces(make_faces(6), tmp_path / "faces")
 
 
+def test_an_extra_that_numpy_does_not_know_is_named(tmp_path, make_faces):
+    extras = {"feature": torch.zeros(6, 2, dtype=torch.bfloat16)}
+    with pytest.raises(ValueError, match=r"extras\['feature'\] must be .* got torch.bfloat16"):
+        replace(make_faces(6), extras=extras).save(tmp_path / "sets" / "faces")
+    assert not (tmp_path / "sets").exists()
+
+
 def test_a_folder_without_a_set_is_not_called_damaged(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no saved FaceSet"):
         open_faces(tmp_path)
@@ -140,6 +148,15 @@ def empty(path):
     path.write_bytes(b"")
 
 
+def state(path, **words):
+    path.write_text(json.dumps(json.loads(path.read_text()) | words))
+
+
+def npy_header(words):
+    """An ``.npy`` file that says these words of itself; Python's parser does not get to an end."""
+    return b"\x93NUMPY\x01\x00" + len(words).to_bytes(2, "little") + words
+
+
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
@@ -155,6 +172,10 @@ def empty(path):
         (MANIFEST, lambda path: path.write_text('{"format": 99}')),
         (MANIFEST, lambda path: path.write_text("[]")),
         (MANIFEST, lambda path: path.write_bytes(b"\xff\xfe")),
+        (MANIFEST, lambda path: path.write_text("[" * 200_000)),
+        (MANIFEST, lambda path: state(path, split=5)),
+        (MANIFEST, lambda path: state(path, name={"a": 1})),
+        ("labels.npy", lambda path: path.write_bytes(npy_header(b"-" * 9000))),
     ],
 )
 def test_damage_is_recognised_and_the_folder_named(tmp_path, make_faces, file, damage):
