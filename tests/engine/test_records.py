@@ -235,7 +235,9 @@ runpy.run_module("occfer", run_name="__main__")
 
 def test_a_copy_of_the_library_that_is_not_installed_is_one_sentence(tmp_path: Path) -> None:
     """As on a machine to which only the files were taken."""
-    package = shutil.copytree(Path(occfer.__file__).parent, tmp_path / "occfer")
+    ours = Path(occfer.__file__).parent
+    package = shutil.copytree(ours, tmp_path / "occfer")
+    shutil.copy(ours.with_name("occfer_command.py"), tmp_path)
     command = [sys.executable, "-c", UNINSTALLED, "reproduce", "table1", "--plan"]
     done = subprocess.run(command, cwd=package.parent, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
