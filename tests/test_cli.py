@@ -353,7 +353,7 @@ def test_a_value_out_of_range_is_named_as_it_was_given(capsys) -> None:
         main(["pretrain", "--recipe.epochs", "0"])
     assert stop.value.code == 2
     said = capsys.readouterr().err
-    assert "Error parsing recipe: epochs should be at least 1, got" in said
+    assert "Error parsing what is asked for in recipe: epochs should be at least" in said
     assert "tyro" not in said
     assert len({len(line) for line in said.splitlines()}) == 1
 

@@ -5,7 +5,6 @@ Every field of a recipe is an option, by its own name; the defaults are those of
 """
 
 import io
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
@@ -69,6 +68,7 @@ def _parsed(arguments: Sequence[str]) -> Command:
         with redirect_stderr(said):
             return tyro.cli(Command, args=arguments, prog="occfer", description=__doc__)
     finally:
-        # Of a value out of range tyro also names the field in which it holds the command.
-        words = re.sub(r"__tyro-dummy-inner__\.(.*)│", rf"\1{' ' * 21}│", said.getvalue())
+        # Of a value out of range tyro also names the field in which it holds the command; as many
+        # letters keep the box a box.
+        words = said.getvalue().replace("__tyro-dummy-inner__.", "what is asked for in ")
         print(words, end="", file=sys.stderr)

