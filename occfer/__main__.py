@@ -1,5 +1,5 @@
-"""``python -m occfer``."""
+"""``python -m occfer``, which does what the command ``occfer`` does."""
 
-from occfer.cli import main
+from occfer_command import main
 
 main()

@@ -171,10 +171,11 @@ def _training(words: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     if not record:
         return stated
     where = record.get("environment", {})
+    commit = f", at commit {_cell(where['commit'])}" if where.get("commit") else ""
     return (
         f"{stated} Seed {record.get('seed')}, {len(record.get('history', []))} epochs in "
         f"{record.get('seconds', 0) / 60:.1f} minutes on {_cell(where.get('device'))}, with "
-        f"PyTorch {_cell(where.get('torch'))} and occfer at commit {_cell(where.get('commit'))}."
+        f"PyTorch {_cell(where.get('torch'))} and occfer {_cell(where.get('occfer'))}{commit}."
     )
 
 
@@ -191,7 +192,13 @@ def _licence(names: list[str]) -> str:
 
 def _scored(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """The set that the metrics are about: the one named, else the test split."""
-    return record["data"][record.get("scored", "test")]
+    role = record.get("scored", "test")
+    if role not in record["data"]:
+        raise ValueError(
+            f"a record's metrics should be about one of its sets, {', '.join(record['data'])}, but "
+            f"are about {role!r}; name it with make_record(…, scored=NAME)."
+        )
+    return record["data"][role]
 
 
 def _cell(value: Any) -> str:

@@ -40,17 +40,24 @@ class Pretrained(nn.Module):
 
     def __init_subclass__(cls, **keywords):
         super().__init_subclass__(**keywords)
-        Pretrained.kinds[cls.__name__] = cls
         make, signature = cls.__init__, inspect.signature(cls.__init__)
+        kinds = {each.kind: name for name, each in signature.parameters.items()}
+        if inspect.Parameter.VAR_POSITIONAL in kinds:
+            raise TypeError(
+                f"{cls.__name__} should name the options that it is made with, so that it can be "
+                f"made again, but takes *{kinds[inspect.Parameter.VAR_POSITIONAL]}; name them."
+            )
+        others = kinds.get(inspect.Parameter.VAR_KEYWORD)
+        Pretrained.kinds[cls.__name__] = cls
 
         @functools.wraps(make)
         def remember(self, *arguments, **options):
             make(self, *arguments, **options)
             given = signature.bind(self, *arguments, **options)
             given.apply_defaults()
-            self.options = {
-                name: value for name, value in given.arguments.items() if name != "self"
-            }
+            _, *named = given.arguments.items()
+            self.options = {name: value for name, value in named if name != others}
+            self.options |= given.arguments.get(others, {})
 
         cls.__init__ = remember
 
@@ -58,18 +65,27 @@ class Pretrained(nn.Module):
         self,
         folder: str | Path,
         recipe: Recipe | None = None,
-        record: Mapping[str, Any] | None = None,
+        record: Any = None,
     ) -> Path:
         """Write weights, words and model card; other files of the folder stay.
 
         Args:
             folder: made where it is missing.
             recipe: how the network was trained; the record's where left out.
-            record: ``values`` of the :class:`Record` of the run, from which the card takes data and
-                metrics. Without it the card says that they were not recorded.
+            record: the :class:`Record` of the run, or its ``values``, from which the card takes
+                data and metrics. Without it the card says that they were not recorded.
+
+        Raises:
+            ValueError: the record does not say on which of its sets it was scored.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        if not isinstance(record, Mapping | None):
+            record = getattr(record, "values", record)
+            if not isinstance(record, Mapping):
+                raise ValueError(
+                    f"record should be the Record of a run, or its values, got {record!r}; read "
+                    "one with occfer.engine.records.Record.load."
+                )
         stated = (record or {}).get("recipe") if recipe is None else as_dict(recipe)
         words = {
             "library": "occfer",
@@ -77,15 +93,14 @@ class Pretrained(nn.Module):
             "options": self.options,
             "recipe": stated,
             "data": data_names(record) if record else None,
-            # The options stand in the weights' file too, and so under its hash.
-            "sha256": save_tensors(
-                self.state_dict(),
-                folder / WEIGHTS,
-                stated_options(type(self).__name__, self.options),
-            ),
         }
-        write_atomically(folder / WORDS, (json.dumps(words, indent=1) + "\n").encode())
+        # Before anything is written: a record that gives no card leaves the folder as it is.
         card = model_card(words, record or {}).encode("utf-8", "backslashreplace")
+        # The options stand in the weights' file too, and so under its hash.
+        options = stated_options(type(self).__name__, self.options)
+        folder.mkdir(parents=True, exist_ok=True)
+        words["sha256"] = save_tensors(self.state_dict(), folder / WEIGHTS, options)
+        write_atomically(folder / WORDS, (json.dumps(words, indent=1) + "\n").encode())
         write_atomically(folder / CARD, card)
         (folder / OLD_WORDS).unlink(missing_ok=True)
         return folder
@@ -198,13 +213,17 @@ def _check_fit(kind: type[Pretrained], options: Mapping[str, Any], folder: Path)
         raise FileNotFoundError(f"{folder} should hold {WEIGHTS}, which is not there.")
     try:
         with safe_open(folder / WEIGHTS, "pt") as file:
-            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+            found = {
+                key: (tuple(each.get_shape()), each.get_dtype().startswith(("F", "BF")))
+                for key, each in slices.items()
+            }
             stated = (file.metadata() or {}).get("occfer")
     except (SafetensorError, OSError) as damage:
         raise ValueError(
             f"{folder / WEIGHTS} should be a safetensors file, but: {damage}."
         ) from damage
-    if found != _shapes(expected):
+    if found != _layout(expected):
         raise ValueError(
             f"the weights in {folder} do not fit the recipe beside them; save the model again."
         )
@@ -222,5 +241,6 @@ def stated_options(network: str, options: Mapping[str, Any]) -> dict[str, str]:
     return {"occfer": json.dumps([network, kept], sort_keys=True)}
 
 
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(value.shape) for key, value in state.items()}
+def _layout(state: Mapping[str, Tensor]) -> dict[str, tuple[tuple[int, ...], bool]]:
+    """Shapes, and which numbers have a point: those may come in any precision."""
+    return {key: (tuple(value.shape), value.is_floating_point()) for key, value in state.items()}

@@ -16,7 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from occfer.cli import main
+from occfer import PlainClassifier
+from occfer.cli import main, training
 from occfer.cli.training import draw
 from occfer.data import load_faces
 from occfer.emotions import EMOTIONS
@@ -262,13 +263,20 @@ def test_an_error_is_said_on_stderr_without_a_trace(place) -> None:
     assert found.stderr.count("\n") == 1
 
 
-def installed(*arguments: str, **options) -> subprocess.Popen:
+def installed() -> tuple[str, ...]:
     """``occfer`` as pip writes it, a script that calls what pyproject.toml names."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     module, function = project["scripts"]["occfer"].split(":")
-    script = f"import sys; from {module} import {function}; sys.exit({function}())"
+    return "-c", f"import sys; from {module} import {function}; sys.exit({function}())"
+
+
+WAYS = {"occfer": installed(), "python -m occfer": ("-m", "occfer")}
+either_way = pytest.mark.parametrize("way", WAYS)
+
+
+def started(way: str, *arguments: str, **options) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-X", "importtime", "-c", script, *arguments],
+        [sys.executable, "-X", "importtime", *WAYS[way], *arguments],
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
 
@@ -279,8 +287,9 @@ def without_times(stderr: str) -> str:
     )
 
 
-def test_an_impossible_tier_is_one_sentence() -> None:
-    command = installed("--help", env={**environment(), "OCCFER_TIER": "foo"})
+@either_way
+def test_an_impossible_tier_is_one_sentence(way) -> None:
+    command = started(way, "--help", env={**environment(), "OCCFER_TIER": "foo"})
     out, stderr = command.communicate()
     assert (command.returncode, out) == (2, "")
     assert without_times(stderr) == (
@@ -288,11 +297,12 @@ def test_an_impossible_tier_is_one_sentence() -> None:
     )
 
 
+@either_way
 @pytest.mark.parametrize("module", ["torch.version", "torch", "occfer.emotions"])
-def test_ctrl_c_during_the_imports_is_one_sentence(module) -> None:
+def test_ctrl_c_during_the_imports_is_one_sentence(way, module) -> None:
     # Tests that run in the background ignore Ctrl-C, and so would what they start.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    command = installed("--help", env=environment())
+    command = started(way, "--help", env=environment())
     signal.signal(signal.SIGINT, before)
     for line in command.stderr:
         if line.endswith(f" {module}\n"):
@@ -304,10 +314,54 @@ def test_ctrl_c_during_the_imports_is_one_sentence(module) -> None:
 
 
 def test_the_installed_command_is_the_command() -> None:
-    command = installed("--help", env=environment())
+    command = started("occfer", "--help", env=environment())
     out, _ = command.communicate()
     assert command.returncode == 0
     assert "pretrain" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pretrain", "--recipe.network.width", "10000000000", "--out", "huge"),
+        ("finetune", "--recipe.network.width", "10000000000", "--out", "huge"),
+        ("export", "--side", "200000"),
+    ],
+)
+def test_a_lack_of_memory_is_one_sentence(tmp_path, monkeypatch, arguments) -> None:
+    monkeypatch.chdir(tmp_path)
+    if arguments[0] == "export":
+        network = PlainClassifier(width=8, stem="small", size=24)
+        arguments += ("--model", str(network.save_pretrained("net")))
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code.startswith("occfer: memory ran out")
+    assert "\n" not in stop.value.code
+
+
+def test_what_is_no_lack_of_memory_keeps_its_trace(monkeypatch) -> None:
+    def evaluate(*_, **__) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(training, "load_classifier", evaluate)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        main(["evaluate"])
+
+
+def test_a_value_out_of_range_is_named_as_it_was_given(capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["pretrain", "--recipe.epochs", "0"])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert "Error parsing what is asked for in recipe: epochs should be at least" in said
+    assert "tyro" not in said
+    assert len({len(line) for line in said.splitlines()}) == 1
+
+
+def test_the_version_is_that_of_the_package(capsys) -> None:
+    main(["--version"])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert capsys.readouterr().out == f"{project['version']}\n"
 
 
 def test_an_unknown_option_is_explained_by_the_parser(capsys) -> None:

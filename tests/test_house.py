@@ -3,6 +3,7 @@
 import importlib.metadata
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -68,7 +69,22 @@ def test_bounds_are_closed_and_hold_here(requirement: Requirement) -> None:
 def test_one_version_everywhere() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     versions = {PROJECT["version"], citation["version"], importlib.metadata.version("occfer")}
-    assert versions == {getattr(occfer, "__version__", PROJECT["version"])}
+    assert versions == {occfer.__version__}
+
+
+def test_every_name_of_the_library_is_there_and_no_other() -> None:
+    assert {name for name in dir(occfer) if not name.startswith("_")} >= set(occfer.__all__)
+    for name in occfer.__all__:
+        assert getattr(occfer, name) is not None, name
+    with pytest.raises(AttributeError, match="module 'occfer' has no attribute 'unheard_of'"):
+        occfer.unheard_of  # noqa: B018
+
+
+def test_the_package_alone_imports_nothing_that_can_fail() -> None:
+
+    code = "import occfer, sys; print('torch' in sys.modules, 'occfer.recipes' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert told.stdout == "False False\n", told.stderr
 
 
 def test_one_repository_everywhere() -> None:
@@ -112,4 +128,4 @@ def test_no_committed_text_names_the_place_it_was_written_in() -> None:
     listed = subprocess.run(
         ["git", "grep", "--fixed-strings", "-lI", str(ROOT)], cwd=ROOT, capture_output=True
     )
-    assert listed.stdout == b""
+    assert (listed.returncode, listed.stdout) == (1, b""), listed.stderr

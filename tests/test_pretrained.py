@@ -4,6 +4,7 @@ import http.server
 import inspect
 import json
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,13 +14,14 @@ import torch
 from huggingface_hub import ModelCard, constants
 
 from occfer import EMOTIONS, FGW, Encoder, PlainClassifier, load_model
+from occfer.cli import main
 from occfer.engine.evaluate import Predictions
 from occfer.engine.finetune import build_classifier
 from occfer.engine.pretrain import build_encoder
 from occfer.engine.records import make_record
 from occfer.files import file_sha256, save_tensors
 from occfer.modelcard import UNKNOWN
-from occfer.pretrained import MAX_WORDS, learnt_from
+from occfer.pretrained import MAX_WORDS, Pretrained, learnt_from
 from occfer.recipes import FinetuneRecipe, NetworkRecipe, PretrainRecipe, as_dict
 
 SMALL = dict(width=8, stem="small")
@@ -73,6 +75,37 @@ def test_a_network_made_by_hand_comes_back(tmp_path, pictures, kind) -> None:
     assert type(load_model(str(folder))) is type(model)
 
 
+@pytest.fixture
+def kinds(monkeypatch) -> None:
+    """What a test adds to the networks that can be read is forgotten after it."""
+    monkeypatch.setattr(Pretrained, "kinds", dict(Pretrained.kinds))
+
+
+def test_a_network_of_ones_own_comes_back_with_the_options_it_hands_on(
+    tmp_path, pictures, kinds
+) -> None:
+    class Mine(FGW):
+        def __init__(self, scale: float = 1.0, **options):
+            super().__init__(**options)
+            self.scale = scale
+
+    model = Mine(scale=2.0, size=24, **SMALL)
+    assert model.options == {"scale": 2.0, "size": 24, **SMALL}
+    again = load_model(model.save_pretrained(tmp_path))
+    assert (type(again), again.scale) == (Mine, 2.0)
+    assert same(model, again, pictures(2, 3, 30, 30))
+
+
+def test_a_network_that_does_not_name_its_options_is_refused(kinds) -> None:
+    with pytest.raises(
+        TypeError, match=r"Mine should name the options .* takes \*parts; name them"
+    ):
+
+        class Mine(FGW):
+            def __init__(self, *parts):
+                super().__init__()
+
+
 @pytest.mark.parametrize(
     "recipe",
     [
@@ -114,6 +147,7 @@ def test_another_kind_of_network_is_refused(folder) -> None:
 @pytest.mark.parametrize(
     "options",
     [
+        dict(width=256),  # which would fit into memory, but is not to be made
         dict(width=10**9),  # terabytes, were it made
         dict(num_classes=10**12),
         dict(size=10**9),
@@ -127,9 +161,17 @@ def test_another_kind_of_network_is_refused(folder) -> None:
         dict(pretrained=True, width=None, stem="imagenet"),
     ],
 )
-def test_a_strangers_options_take_no_memory_and_run_nothing(folder, options) -> None:
+def test_a_strangers_options_take_no_memory_and_run_nothing(folder, options, monkeypatch) -> None:
+    make, places = torch.nn.Module.register_parameter, set()
+
+    def seen(self, name, value) -> None:
+        places.update(() if value is None else (value.device.type,))
+        make(self, name, value)
+
+    monkeypatch.setattr(torch.nn.Module, "register_parameter", seen)
     with pytest.raises(ValueError, match=r"options of a FGW, but none|do not fit the recipe"):
         load_model(change(folder, options=options))
+    assert places <= {"meta"}
 
 
 def test_words_without_end_are_not_read(folder) -> None:
@@ -142,6 +184,29 @@ def test_options_that_fit_the_weights_and_are_not_theirs_are_refused(folder) -> 
     """Regions cut elsewhere have the same weights and give other answers."""
     with pytest.raises(ValueError, match="should hold the options that the weights were saved"):
         load_model(change(folder, options={"corner": 0.6}))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fits"),
+    [
+        (torch.float16, True), (torch.bfloat16, True), (torch.float64, True),
+        (torch.int8, False), (torch.bool, False), (torch.complex64, False),
+    ],
+)  # fmt: skip
+def test_weights_are_numbers_with_a_point_of_whatever_precision(folder, dtype, fits) -> None:
+    weights = load_model(folder).state_dict()
+    key = next(key for key, value in weights.items() if value.is_floating_point())
+    weights[key] = weights[key].to(dtype)
+    change(folder, sha256=save_tensors(weights, folder / "model.safetensors"))
+    with nullcontext() if fits else pytest.raises(ValueError, match="do not fit the recipe"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("strange", ["runs/record.json", 5])
+def test_what_is_no_record_is_refused(tmp_path, strange) -> None:
+    with pytest.raises(ValueError, match=r"record should be the Record of a run, or its values"):
+        NETWORKS["FGW"]().save_pretrained(tmp_path / "model", record=strange)
+    assert not (tmp_path / "model").exists()
 
 
 def test_weights_of_other_shapes_are_refused_before_they_are_read(folder) -> None:
@@ -172,6 +237,8 @@ def recorded(toy_faces):
 
 
 def test_the_card_says_what_the_record_says(tmp_path, recorded) -> None:
+    told = {"torch": "2.14", "occfer": "0.1.0", "commit": "abc123+"}
+    recorded.values["environment"].update(told)
     folder = NETWORKS["FGW"]().save_pretrained(tmp_path, record=recorded.values)
     card, metrics = ModelCard.load(folder / "README.md"), recorded.metrics
     [accuracy, f1] = card.data.eval_results
@@ -188,7 +255,7 @@ def test_the_card_says_what_the_record_says(tmp_path, recorded) -> None:
         "Limits": "Labels of expressions are opinions",
         "Data": "| role | data set |",
         "Metrics": "| accuracy |",
-        "Training": f"occfer at commit {recorded.values['environment']['commit']}.",
+        "Training": "PyTorch 2.14 and occfer 0.1.0, at commit abc123+.",
         "Licence": "The weights were learnt from toy. Its terms are known to whoever collected it.",
     }
     parts = dict(each.split("\n", 1) for each in card.content.split("\n## ")[1:])
@@ -198,8 +265,21 @@ def test_the_card_says_what_the_record_says(tmp_path, recorded) -> None:
     assert words["recipe"] == recorded.values["recipe"]
 
 
+def test_the_card_of_an_installed_library_names_its_version_alone(tmp_path, recorded) -> None:
+    recorded.values["environment"].update({"occfer": "0.1.0", "commit": None})
+    folder = NETWORKS["FGW"]().save_pretrained(tmp_path, record=recorded)
+    assert " and occfer 0.1.0.\n" in (folder / "README.md").read_text()
+
+
+def test_a_record_that_gives_no_card_leaves_the_folder_as_it_is(tmp_path, recorded) -> None:
+    recorded.values["data"]["my test"] = recorded.values["data"].pop("test")
+    with pytest.raises(ValueError, match="one of its sets, train, my test, but are about 'test'"):
+        NETWORKS["FGW"]().save_pretrained(tmp_path / "model", record=recorded.values)
+    assert not (tmp_path / "model").exists()
+
+
 def test_every_metric_on_the_card_is_that_of_the_record(tmp_path, recorded) -> None:
-    folder, metrics = NETWORKS["FGW"]().save_pretrained(tmp_path, record=recorded.values), {}
+    folder, metrics = NETWORKS["FGW"]().save_pretrained(tmp_path, record=recorded), {}
     for line in (folder / "README.md").read_text().split("## Metrics")[1].splitlines():
         if line.startswith("| ") and "metric" not in line:
             name, value = line.strip("| ").split(" | ")
@@ -337,9 +417,27 @@ def test_a_name_is_read_from_the_hub(hub, folder, pictures) -> None:
     assert same(load_model(folder), again, pictures(2, 3, 30, 30))
 
 
+@pytest.mark.parametrize(
+    ("command", "what_comes_after"),
+    [
+        (("evaluate", "--data", "nowhere", "--model"), "'nowhere' is neither a data set nor"),
+        (("export", "--side", "0", "--model"), "side should be at least 1 pixel"),
+        (("predict", "nowhere.png", "--model"), "nowhere.png should be a picture"),
+        (("finetune", "--encoder"), "should hold a pre-trained encoder, but holds a FGW"),
+    ],
+)
+def test_every_command_reads_a_name_from_the_hub(
+    hub, tmp_path, monkeypatch, command, what_comes_after
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "somebody/expressions"])
+    assert what_comes_after in stop.value.code
+
+
 def test_the_revision_that_was_asked_for_is_the_one_that_is_read(hub) -> None:
     with pytest.raises(FileNotFoundError, match=r"somebody/expressions should hold config\.json"):
-        FGW.from_pretrained("somebody/expressions", revision="another")
+        load_model("somebody/expressions", revision="another")
 
 
 @pytest.mark.parametrize("name", ["somebody/expressions/model", "expressions", "../expressions"])

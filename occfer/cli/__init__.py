@@ -1,10 +1,13 @@
 """The command line: ``occfer pretrain``, ``finetune``, ``evaluate``, ``predict``, ``crawl`` ...
 
 Every field of a recipe is an option, by its own name; the defaults are those of the tier.
+``occfer --version`` says which version this is.
 """
 
+import io
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from typing import Annotated
 
 import tyro
@@ -12,6 +15,8 @@ import tyro
 from occfer.cli.collecting import Align, Crawl, Get
 from occfer.cli.evidence import Duplicates, Occlude, Reproduce
 from occfer.cli.training import Evaluate, Export, Finetune, Predict, Pretrain
+from occfer.engine.failures import NO_MEMORY
+from occfer.engine.records import own_version
 from occfer.memory import keep_memory
 
 Command = (
@@ -30,19 +35,40 @@ Command = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of ``occfer`` and ``python -m occfer``; errors are one sentence, not a trace.
-
-    What goes wrong while the library is imported, such as an impossible ``OCCFER_TIER``, is one
-    with ``occfer`` alone: ``python -m`` imports it before anything here can catch that.
-    """
+    """Entry point of ``occfer`` and ``python -m occfer``; errors are one sentence, not a trace."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that is no text shall stop nothing
             stream.reconfigure(errors="backslashreplace")
     try:
-        command = tyro.cli(Command, args=arguments, prog="occfer", description=__doc__)
+        if arguments == ["--version"]:
+            print(own_version())
+            return
+        command = _parsed(arguments)
         keep_memory()
         command.run()
     except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         sys.exit(f"occfer: {str(error) or type(error).__name__}")
+    except RuntimeError as error:
+        if not NO_MEMORY.search(str(error)):
+            raise
+        sys.exit(
+            "occfer: memory ran out; take a smaller network or smaller pictures, or fewer of them "
+            "at a time: --recipe.network.width, --recipe.network.size and --recipe.batch-size of "
+            "a training, --side of an export."
+        )
     except KeyboardInterrupt as stop:
         sys.exit(f"occfer: {str(stop) or 'stopped'}")
+
+
+def _parsed(arguments: Sequence[str]) -> Command:
+    """The command that was asked for; tyro says what is wrong with it in a box."""
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(Command, args=arguments, prog="occfer", description=__doc__)
+    finally:
+        # Of a value out of range tyro also names the field in which it holds the command; as many
+        # letters keep the box a box.
+        words = said.getvalue().replace("__tyro-dummy-inner__.", "what is asked for in ")
+        print(words, end="", file=sys.stderr)

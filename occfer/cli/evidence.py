@@ -141,6 +141,13 @@ class Occlude:
     """Make every variant that the manifest names once more, and compare."""
 
     def run(self) -> None:
+        usual = dict(variants=None, real=False, seed=testsets.SEED)
+        given = [f"--{name}" for name, value in usual.items() if getattr(self, name) != value]
+        if self.check and given:
+            raise ValueError(
+                f"--check makes what the manifest states, so {', '.join(given)} would change "
+                "nothing; leave that out."
+            )
         faces = load_faces(self.data, self.split, self.root)
         if self.check:
             manifest = testsets.Manifest.load(self.manifest)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,7 @@ from typing import Any
 import tyro
 
 from occfer import recipes
-from occfer.cli.common import Data, Split, say
-from occfer.data import load_faces
+from occfer.cli.common import Faces, Split, placed, run_name, say
 from occfer.data.align import SIZE
 from occfer.data.camera import frames
 from occfer.data.duplicates import drop_leaks
@@ -35,7 +35,7 @@ from occfer.pretrained import learnt_from
 
 
 @dataclass
-class Pretrain(Data):
+class Pretrain(Faces):
     """Learn an encoder from the faces of the training split, without their labels (OCL)."""
 
     out: Path = Path("runs/ocl")
@@ -45,13 +45,14 @@ class Pretrain(Data):
     recipe: recipes.PretrainRecipe = recipes.pretraining()
 
     def run(self) -> None:
-        splits = table1.load_splits(self.data, self.root)
+        name = run_name(self.out)
+        splits = table1.Splits(*(self.load(split) for split in ("train", "val", "test")))
         pool = drop_leaks(splits.train, splits.validation, splits.test)
         watchers = [*self._probes(pool, splits.validation), Curves(self.out)]
         result = pretrain(pool, self.recipe, run=self.out, watchers=watchers)
         record = make_record(
             "pretrain",
-            self.out.name,
+            name,
             recipes.as_dict(self.recipe),
             {"pool": pool.describe()},
             result.history,
@@ -70,11 +71,12 @@ class Pretrain(Data):
 
 
 @dataclass
-class Finetune(Data):
+class Finetune(Faces):
     """Train a classifier on the training split; the validation split chooses the epoch."""
 
-    encoder: Path | None = None
-    """Folder of a pre-trained encoder, such as runs/ocl/model."""
+    encoder: str | None = None
+    """A pre-trained encoder: a folder, such as runs/ocl/model, or user/name on the Hugging Face
+    Hub."""
     start: str | None = None
     """A classifier to go on from, in place of an encoder: a folder, or user/name on the Hugging
     Face Hub. Its config.json holds the recipe that fits it."""
@@ -83,9 +85,10 @@ class Finetune(Data):
     recipe: recipes.FinetuneRecipe = recipes.finetuning()
 
     def run(self) -> None:
-        train, validation = (load_faces(self.data, s, self.root) for s in ("train", "val"))
+        name = run_name(self.out)
         encoder = None if self.encoder is None else load_encoder(self.encoder)
         start = None if self.start is None else load_classifier(self.start)
+        train, validation = self.load("train"), self.load("val")
         result = finetune(
             train, validation, self.recipe, encoder,
             run=self.out, watchers=[Curves(self.out)], start=start,
@@ -94,7 +97,7 @@ class Finetune(Data):
         origin = {} if before is None else {"name": str(before), "data": learnt_from(before)}
         record = make_record(
             "finetune",
-            self.out.name,
+            name,
             recipes.as_dict(self.recipe),
             {"train": train.describe(), "validation": validation.describe()},
             result.history,
@@ -110,18 +113,22 @@ class Finetune(Data):
 
 
 @dataclass
-class Evaluate(Data):
+class Evaluate(Faces):
     """Score a network on one split."""
 
-    model: Path = Path("runs/classifier/model")
+    model: str = "runs/classifier/model"
+    """A folder, or user/name on the Hugging Face Hub."""
     split: Split = "test"
+    device: str = "cpu"
+    """Of the network, such as cuda."""
     predictions: Path | None = None
     """Also write what the network said of every face to this .npz file."""
 
     def run(self) -> None:
         if self.predictions is not None:
             writable(self.predictions)
-        found = evaluate(load_classifier(self.model), load_faces(self.data, self.split, self.root))
+        network = placed(load_classifier(self.model), self.device)
+        found = evaluate(network, self.load(self.split))
         if self.predictions is not None:
             found.save(self.predictions)
         metrics = found.metrics() | {"calibration_error": found.calibration_error()}
@@ -132,7 +139,7 @@ class Evaluate(Data):
 class Predict:
     """Name the expression of every face on pictures, in folders, or before a camera."""
 
-    pictures: tyro.conf.Positional[tuple[Path, ...]] = ()
+    pictures: tyro.conf.Positional[tuple[str, ...]] = ()
     """Files, and folders of files at any depth."""
     model: str = "runs/classifier/model"
     """A folder, or user/name on the Hugging Face Hub."""
@@ -141,20 +148,29 @@ class Predict:
     aligned: bool = False
     """Each picture is one face that is cut out already."""
     choice: Choice = field(default_factory=Choice)
+    device: str = "cpu"
+    """Of the network and of the search for faces, such as cuda."""
 
     def run(self) -> None:
         if (self.camera is None) == (not self.pictures):
             raise ValueError("predict takes either pictures or --camera; name one of the two.")
-        network = load_classifier(self.model)
+        if self.aligned and self.choice != Choice():
+            raise ValueError(
+                "--choice is for faces that are searched for, but --aligned says that each is cut "
+                "out already; leave one of the two out."
+            )
+        network = placed(load_classifier(self.model), self.device)
         if self.camera is None:
             paths = [path for source in self.pictures for path in files(source)]
-            for path in paths:
-                self._say(network, path, str(path), alone=len(paths) == 1)
-            return
-        for number, frame in enumerate(frames(self.camera)):
-            self._say(network, frame, f"frame {number}")
+            said = sum(self._say(network, path, str(path), len(paths) == 1) for path in paths)
+        else:
+            shown = enumerate(frames(self.camera))
+            said = sum(self._say(network, frame, f"frame {number}") for number, frame in shown)
+        if not said:
+            sys.exit(1)
 
-    def _say(self, network, source, name: str, alone: bool = False) -> None:
+    def _say(self, network, source, name: str, alone: bool = False) -> bool:
+        """Whether an expression was named on a picture."""
         try:
             found = predict(network, source, self.aligned, self.choice)
         except (ValueError, OSError) as failure:
@@ -163,16 +179,18 @@ class Predict:
                 raise
             what = "no face" if isinstance(failure, NoFace) else "not read"
             say(f"{name}\t{what}\t{failure}")
-            return
+            return False
         for emotion, probabilities in zip(found.emotions, found.probabilities, strict=True):
             say(f"{name}\t{emotion}\t{probabilities.max().item():.3f}")
+        return True
 
 
 @dataclass
 class Export:
     """Write a network as one ONNX file, for machines without PyTorch."""
 
-    model: Path = Path("runs/classifier/model")
+    model: str = "runs/classifier/model"
+    """A folder, or user/name on the Hugging Face Hub."""
     out: Path = Path("model.onnx")
     side: int = SIZE
     """Of the square pictures that the file takes, in pixels."""

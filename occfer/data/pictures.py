@@ -44,6 +44,15 @@ class TooManyPixels(BadPicture):
     """A picture that is larger than its reader allows."""
 
 
+def visible(path: Path) -> bool:
+    """Whether no part of a path within a folder of pictures is hidden.
+
+    macOS leaves ``._anna.jpg``, which is no picture, beside ``anna.jpg``; archives come with
+    ``__MACOSX``, and viewers keep small copies in ``.thumbs``.
+    """
+    return not any(part.startswith((".", "__")) for part in path.parts)
+
+
 def kind(content: bytes) -> str | None:
     """Which of ``FORMATS`` the bytes say they are in; ``None`` for any other content."""
     starts = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "BMP": b"BM"}
@@ -128,9 +137,26 @@ def _too_many(name: str, what: object) -> TooManyPixels:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Sixteen-bit grey scaled to eight, since Pillow's own conversion cuts off at 255."""
+    """Sixteen-bit grey scaled to eight, since Pillow's own conversion cuts off at 255.
+
+    Pillow also keeps it in mode I, of 32 bits; what holds 255 at most there is of eight already.
+    """
+    if image.mode == "F":
+        raise ValueError(
+            "a picture should have pixels of 8 or 16 bits, got one of floats (mode F), which may "
+            "end at 1 or at 255; pass a float tensor in [0, 1]."
+        )
     if not image.mode.startswith("I"):
         return image
+    if image.mode == "I":
+        low, high = image.getextrema()
+        if not 0 <= low <= high < 2**16:
+            raise ValueError(
+                f"a picture should have pixels of 8 or 16 bits, got values from {low} to {high}; "
+                "scale them to 0 to 255."
+            )
+        if high <= 255:
+            return image.convert("L")
     scaled = Image.fromarray((np.asarray(image, dtype=np.float64) / 257).round().astype(np.uint8))
     scaled.info.update(image.info)
     return scaled

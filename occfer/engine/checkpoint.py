@@ -49,7 +49,7 @@ class Checkpoints:
 
     Args:
         folder: of the run; ``None`` saves nothing.
-        recipe: what the run does, as plain JSON values. A folder that holds a run of another
+        recipe: what the run does, as plain JSON values. A folder that holds states of another
             recipe is refused rather than mixed up.
         defaults: what a field means that the folder's recipe lacks, being older than the field.
     """
@@ -66,7 +66,7 @@ class Checkpoints:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         stated = self.folder / "recipe.json"
-        if stated.exists():
+        if stated.exists() and self._states():
             found = json.loads(json.dumps(defaults or {})) | _recipe(stated)
             if differ := _differences(found, self.recipe):
                 raise ValueError(

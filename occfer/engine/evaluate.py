@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from occfer.data.faceset import FaceSet
 from occfer.emotions import EMOTIONS
 from occfer.engine.measurements import RESAMPLES, percentile_ends, times_drawn
-from occfer.engine.training import channels_last
+from occfer.engine.training import channels_last, evaluating
 from occfer.files import write_atomically
+from occfer.ocl import Encoder
 from occfer.views import as_float
 
 BINS = 15
@@ -256,6 +257,15 @@ def probabilities_of(logits: Tensor) -> Tensor:
     return logits.float().softmax(dim=1).cpu()
 
 
+def require_classifier(model: object) -> None:
+    """Refuse what names no expression, such as an encoder, or a name in place of a network."""
+    if isinstance(model, Encoder) or not isinstance(model, nn.Module):
+        raise ValueError(
+            f"a model should be a network that names expressions, got a {type(model).__name__}; "
+            "pass what occfer.finetune or occfer.load_model gave."
+        )
+
+
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
@@ -265,19 +275,18 @@ def evaluate(
     """Classify every face once, without augmentation, on the device the model lies on.
 
     Args:
-        model: returns an output with ``logits`` [B, 7]; its training mode is put back after.
+        model: returns an output with ``logits`` [B, 7]; its modules' modes are put back after.
         faces: any labelled set.
         batch_size: faces at a time; lower it where memory is short.
     """
+    require_classifier(model)
     device = next(model.parameters()).device
-    training = model.training
-    model.eval()
     probabilities = []
-    for start in range(0, len(faces), batch_size):
-        images = as_float(faces.images[start : start + batch_size].to(device))
-        output = model(channels_last(images))
-        probabilities.append(probabilities_of(output.logits))
-    model.train(training)
+    with evaluating(model):
+        for start in range(0, len(faces), batch_size):
+            images = as_float(faces.images[start : start + batch_size].to(device))
+            output = model(channels_last(images))
+            probabilities.append(probabilities_of(output.logits))
     return Predictions(
         tuple(faces.ids),
         faces.labels.cpu().numpy(),

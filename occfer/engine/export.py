@@ -42,13 +42,22 @@ def export_onnx(model: nn.Module, path: str | Path, side: int = SIZE) -> Path:
         side: of the square pictures in pixels; the default is what :func:`occfer.predict` cuts out.
 
     Raises:
-        ValueError: another network, or a file that differs from PyTorch by more than 1e-4.
+        ValueError: another network, one of other classes, a side that is none, or a file that
+            differs from PyTorch by more than 1e-4.
         ImportError: the packages are not installed.
     """
     if type(model).__name__ not in OUTPUTS:
         raise ValueError(
             f"an exported network should be one of {', '.join(OUTPUTS)}, got a "
             f"{type(model).__name__}; pass what occfer.finetune or occfer.load_model gave."
+        )
+    if side < 1:
+        raise ValueError(f"side should be at least 1 pixel, got {side}; 112 is predict's.")
+    classes = model.options["num_classes"]
+    if classes != len(EMOTIONS):
+        raise ValueError(
+            f"an exported network should know the {len(EMOTIONS)} classes {', '.join(EMOTIONS)}, "
+            f"got one of {classes}; pass one that was made with num_classes={len(EMOTIONS)}."
         )
     for package in ("onnx", "onnxscript", "onnxruntime"):
         _needs(package)

@@ -17,7 +17,9 @@ from occfer.files import save_tensors
 from occfer.recipes import FinetuneRecipe, PretrainRecipe
 
 NO_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|not enough memory|STATUS_ALLOC_FAILED", re.IGNORECASE
+    r"out of memory|can't allocate memory|not enough memory|STATUS_ALLOC_FAILED"
+    r"|storage size calculation overflowed",
+    re.IGNORECASE,
 )
 
 

@@ -1,9 +1,9 @@
 """Networks as runs leave them and as commands take them; :mod:`occfer.pretrained` does the work."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import occfer.fgw  # noqa: F401 - the networks that are imported are those that can be read
 from occfer.engine.team import is_first_process
 from occfer.ocl import Encoder
 from occfer.pretrained import Pretrained
@@ -14,7 +14,7 @@ def save_model(
     model: Pretrained,
     recipe: PretrainRecipe | FinetuneRecipe,
     folder: str | Path,
-    record: Mapping[str, Any] | None = None,
+    record: Any = None,
 ) -> Path:
     """:meth:`Pretrained.save_pretrained`; of several processes only the first one writes."""
     if not is_first_process():
@@ -22,17 +22,17 @@ def save_model(
     return model.save_pretrained(folder, recipe, record)
 
 
-def load_model(folder: str | Path) -> Pretrained:
+def load_model(folder: str | Path, revision: str | None = None) -> Pretrained:
     """Whichever network a folder, or a name on the Hugging Face Hub, holds.
 
     See :meth:`Pretrained.from_pretrained`, which the networks themselves have too.
     """
-    return Pretrained.from_pretrained(folder)
+    return Pretrained.from_pretrained(folder, revision)
 
 
-def load_encoder(folder: str | Path) -> Encoder:
+def load_encoder(folder: str | Path, revision: str | None = None) -> Encoder:
     """A pre-trained encoder; says so where the folder holds a classifier."""
-    model = load_model(folder)
+    model = load_model(folder, revision)
     if not isinstance(model, Encoder):
         raise ValueError(
             f"{folder} should hold a pre-trained encoder, but holds a {type(model).__name__}; "
@@ -41,9 +41,9 @@ def load_encoder(folder: str | Path) -> Encoder:
     return model
 
 
-def load_classifier(folder: str | Path) -> Pretrained:
+def load_classifier(folder: str | Path, revision: str | None = None) -> Pretrained:
     """A fine-tuned network; says so where the folder holds an encoder, which names no class."""
-    model = load_model(folder)
+    model = load_model(folder, revision)
     if isinstance(model, Encoder):
         raise ValueError(
             f"{folder} should hold a classifier, but holds a pre-trained encoder; pass the folder "

@@ -21,9 +21,9 @@ from occfer.data import pictures
 from occfer.data.align import moved
 from occfer.data.extract import PART, Choice, Extracted, Extractor
 from occfer.emotions import EMOTIONS
-from occfer.engine.evaluate import probabilities_of
+from occfer.engine.evaluate import probabilities_of, require_classifier
 from occfer.engine.export import OnnxClassifier
-from occfer.engine.training import channels_last
+from occfer.engine.training import channels_last, evaluating
 from occfer.views import as_float
 
 Source = Tensor | np.ndarray | Image.Image | str | Path
@@ -91,15 +91,18 @@ def predict(
         choice: which of the faces found are taken; all of at least 40 pixels where left out.
 
     Raises:
-        NoFace: no face was found; or, where pictures are broken, none besides.
+        BadPicture: no picture could be read.
+        NoFace: no face was found on those that could.
     """
+    require_classifier(model)
     if aligned or (aligned is None and isinstance(source, Tensor)):
-        with _cores_left_to(model):
-            return _ask(model, as_faces(source))
-    faces = find_faces(source, choice or Choice(), next(model.parameters()).device)
-    # As many at a time as were searched at a time.
-    with _cores_left_to(model):
-        parts = [_ask(model, as_float(images)) for images in faces.images.split(PART)]
+        faces, images = None, as_faces(source)
+    else:
+        faces = find_faces(source, choice or Choice(), next(model.parameters()).device)
+        images = faces.images
+    # As many at a time as are searched at a time.
+    with _cores_left_to(model), evaluating(model):
+        parts = [_ask(model, as_float(part)) for part in images.split(PART)]
     joined = [
         None if each[0] is None else torch.cat(each)
         for each in zip(*(vars(part).values() for part in parts), strict=True)
@@ -119,7 +122,14 @@ def find_faces(source: Source, choice: Choice, device: torch.device | str = "cpu
     starts = range(0, len(named), PART)
     for start in tqdm(starts, desc="faces", unit="part", disable=len(starts) < 2):
         found.append(extractor(named[start : start + PART]))
-    return _joined(found, choice, str(source) if isinstance(source, str | Path) else "the picture")
+    what = str(source) if isinstance(source, str | Path) else "the picture"
+    rejected = [each for part in found for each in part.rejected]
+    # Faces that were rejected have names of their own.
+    names = {name for name, _ in named}
+    unread = [why for name, why in rejected if name in names and why != "no face"]
+    if len(unread) == len(named):
+        raise pictures.BadPicture("; ".join(unread[:3]))
+    return _joined(found, choice, what)
 
 
 @lru_cache(maxsize=4)
@@ -134,7 +144,7 @@ def _joined(found: Sequence[Extracted], choice: Choice, what: str) -> Faces:
         why = "; ".join(sorted({reason for _, reason in rejected})[:3])
         raise NoFace(
             f"{what} should show a face of at least {choice.min_face} pixels a side, but none was "
-            f"taken ({why}); pass aligned=True if a face is cut out already."
+            f"taken ({why}); pass aligned=True, or --aligned, if a face is cut out already."
         )
     matrices = np.stack([each for part in found for each in part.matrices])
     aligned = [each for part in found for each in part.landmarks]
@@ -164,8 +174,13 @@ def _pictures(source: Source) -> list[tuple[str, Callable[[], np.ndarray]]]:
 
 
 def files(source: str | Path) -> list[Path]:
-    """A picture file, or those of a folder at any depth, in order."""
+    """A picture file, or those of a folder at any depth, in order; hidden ones are left out."""
     path = Path(source)
+    if not str(source):
+        raise ValueError(
+            "a source should be a picture or a folder of them, but its name is empty; write . for "
+            "the folder you stand in."
+        )
     if not path.exists():
         raise FileNotFoundError(
             f"{path} should be a picture or a folder of them, but is not there."
@@ -175,7 +190,9 @@ def files(source: str | Path) -> list[Path]:
     found = sorted(
         each
         for each in path.rglob("*")
-        if each.suffix.lower() in pictures.SUFFIXES and not each.is_dir()
+        if each.suffix.lower() in pictures.SUFFIXES
+        and pictures.visible(each.relative_to(path))
+        and not each.is_dir()
     )
     if not found:
         raise ValueError(
@@ -263,10 +280,7 @@ def _cores_left_to(model: nn.Module) -> Iterator[None]:
 @torch.inference_mode()
 def _ask(model: nn.Module, images: Float[Tensor, "batch colours height width"]) -> Prediction:
     device = next(model.parameters()).device
-    training = model.training
-    model.eval()
     output = model(channels_last(images.to(device)))
-    model.train(training)
     regions = getattr(output, "region_logits", None)
     return Prediction(
         probabilities_of(output.logits),

@@ -6,8 +6,8 @@ accuracy, the interval and any paired test can be computed again.
 
 import functools
 import json
+import math
 import platform
-import resource
 import subprocess
 import sys
 import zlib
@@ -192,6 +192,7 @@ def make_record(
             where there are several.
         more: anything else the experiment has to say, as JSON values.
     """
+    peak = peak_memory(of_run=True)
     values = {
         "experiment": experiment,
         "name": name,
@@ -201,7 +202,7 @@ def make_record(
         "data": {role: dict(description) for role, description in data.items()},
         "environment": environment(),
         "seconds": seconds,
-        "peak_memory_bytes": peak_memory(of_run=True),
+        "peak_memory_bytes": None if math.isnan(peak) else peak,
         "history": history,
         "metrics": predictions.metrics() if predictions is not None else {},
         **more,
@@ -237,10 +238,16 @@ def own_version() -> str:
 
 
 def code_commit() -> str | None:
-    """The commit of the library's checkout, ``+`` added where files differ; None outside of one."""
+    """The commit of the library's checkout, ``+`` added where files differ; None outside of one.
+
+    Whoever installs the library into a folder of their own repository has another one's commit.
+    """
     here = Path(occfer.__file__).parent
     git = ["git", "-C", str(here)]
     try:
+        subprocess.run(
+            [*git, "ls-files", "--error-unmatch", "__init__.py"], capture_output=True, check=True
+        )
         commit = subprocess.run(
             [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
         )
@@ -274,8 +281,10 @@ def begin_peak() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def peak_memory(of_run: bool = False) -> int:
+def peak_memory(of_run: bool = False) -> float:
     """The most memory this process has held, in bytes: the GPU's where there is one.
+
+    NaN on Windows without a GPU, where Python has no :mod:`resource` to tell it.
 
     Args:
         of_run: since the last run began, which can be told of a GPU only.
@@ -283,5 +292,9 @@ def peak_memory(of_run: bool = False) -> int:
     if torch.cuda.is_available():
         earlier = 0 if of_run else max(_peaks)
         return max(earlier, torch.cuda.max_memory_allocated())
+    try:
+        import resource
+    except ImportError:
+        return math.nan
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

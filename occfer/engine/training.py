@@ -1,7 +1,8 @@
 """What pre-training and fine-tuning share: devices, optimisers, layouts, and who may watch."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -67,14 +68,25 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
 
 def watched(watchers: Sequence[Watcher], model: nn.Module, row: dict[str, Any]) -> dict[str, Any]:
     """The row with what every watcher adds; modes and global random state are as before."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    with torch.random.fork_rng():
+    with evaluating(model), torch.random.fork_rng():
         for watcher in watchers:
             row = {**row, **watcher(model, row)}
-    for module, training in modes.items():
-        module.training = training
     return row
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """A network in evaluation mode; after it each module is in its own again, whatever happens.
+
+    Somebody may have frozen a part of a network in training, such as its batch normalisation.
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def channels_last(images: Tensor) -> Tensor:

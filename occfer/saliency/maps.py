@@ -15,6 +15,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Generator, Tensor, nn
 
 from occfer.emotions import EMOTIONS
+from occfer.engine.training import evaluating
 from occfer.fgw import FGW, PlainClassifier
 from occfer.regions import CENTRE, CORNER, Share, region_boxes, resampling_matrix
 
@@ -72,9 +73,8 @@ def attention_map(
             f"an attention map needs an FGW, got a {type(model).__name__}; take grad_cam, which "
             "works on both."
         )
-    training = model.training
-    attention = model.eval()(images).attention
-    model.train(training)
+    with evaluating(model):
+        attention = model(images).attention
     return bring_back(attention.float(), *images.shape[2:], **cut_of(model))
 
 
@@ -99,14 +99,13 @@ def grad_cam(
     if classes is not None:
         _require_classes(classes, len(images))
         targets = [ClassifierOutputTarget(label) for label in classes.tolist()]
-    training = model.training
     with (
+        evaluating(model),
         torch.enable_grad(),
         _gradients_down_to(stage, model),
         _AtTheStage(_Logits(model), [stage]) as cam,
     ):
         maps = torch.from_numpy(cam(images, targets)).to(images.device)
-    model.train(training)
     return bring_back(maps.unflatten(0, (len(images), -1)), *images.shape[2:], **cut_of(model))
 
 
@@ -183,12 +182,8 @@ def coarse_random_map(
     handle = last_stage(model).register_forward_hook(
         lambda _, __, features: shapes.append(features.shape)
     )
-    training = model.training
-    try:
-        model.eval()(images[:1])
-    finally:
-        handle.remove()
-        model.train(training)
+    with handle, evaluating(model):
+        model(images[:1])
     regions, _, *cells = shapes[0]
     drawn = torch.rand(
         len(images), regions, *cells, generator=generator, device=generator.device

@@ -10,6 +10,8 @@ from scipy.stats import rankdata
 from torch import Generator, Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
+from occfer.engine.training import evaluating
+
 Map = Float[Tensor, "batch height width"]
 Images = Float[Tensor, "batch colours height width"]
 STEPS = 10
@@ -69,14 +71,12 @@ def insertion(
 def _curve(model, before, after, saliency, classes, generator, steps) -> Tensor:
     rank = _ranks(saliency, generator)
     total = rank[0].numel()
-    training = model.training
-    model.eval()
     points = []
-    for step in range(steps + 1):
-        changed = (rank < step * total / steps)[:, None]
-        probabilities = model(after.where(changed, before)).logits.float().softmax(dim=1)
-        points.append(probabilities.gather(1, classes[:, None]))
-    model.train(training)
+    with evaluating(model):
+        for step in range(steps + 1):
+            changed = (rank < step * total / steps)[:, None]
+            probabilities = model(after.where(changed, before)).logits.float().softmax(dim=1)
+            points.append(probabilities.gather(1, classes[:, None]))
     return torch.cat(points, dim=1)
 
 

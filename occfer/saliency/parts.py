@@ -15,7 +15,8 @@ def part_masks(
     All lengths are shares of the distance d between the eyes. Eyes reach 0.35 d to each side and
     0.2 d up and down; brows lie above them, 0.35 d high; the nose goes from the line of the eyes
     to 0.25 d below its tip, 0.3 d to each side; the mouth 0.25 d beyond its corners and 0.35 d up
-    and down. Where boxes meet, the part named first keeps the pixel.
+    and down. Where boxes meet, the part named first keeps the pixel. Of a face whose landmarks are
+    NaN all is rest, so leave such faces out before shares are compared.
     """
     left, right, nose, low_left, low_right = landmarks.unbind(dim=1)
     d = (right - left).norm(dim=1)

@@ -3,6 +3,7 @@
 import contextlib
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +37,34 @@ def test_grey_becomes_three_equal_channels_and_back(encode):
 
 def test_sixteen_bits_are_scaled_not_cut_off(encode):
     assert np.array_equal(decode(encode(GREY.astype(np.uint16) * 257), "x", "L"), GREY)
+
+
+@pytest.mark.parametrize("values", [GREY, GREY.astype(np.uint16) * 257])
+def test_thirty_two_bits_hold_eight_or_sixteen(values):
+    """Eight-bit values are not taken for sixteen-bit ones, of which they would be nearly black."""
+    picture = Image.fromarray(values.astype(np.int32))
+    assert picture.mode == "I"
+    assert np.array_equal(np.asarray(pictures.upright(picture, "L")), GREY)
+
+
+@pytest.mark.parametrize(
+    ("values", "came"),
+    [
+        (np.float32(GREY) / 255, r"one of floats \(mode F\)"),
+        (np.int32(GREY) - 1, "values from -1 to 46"),
+        (np.int32(GREY) * 2**16, "values from 0 to 3080192"),
+    ],
+)
+def test_numbers_whose_range_is_not_known_are_refused(values, came):
+    with pytest.raises(ValueError, match=f"pixels of 8 or 16 bits, got {came}"):
+        pictures.upright(Image.fromarray(values), "RGB")
+
+
+def test_hidden_parts_of_a_path_are_seen():
+    for hidden in ("._a.png", ".thumbs/a.png", "b/.thumbs/a.png", "__MACOSX/a.png"):
+        assert not pictures.visible(Path(hidden))
+    for shown in ("a.png", "b/a.png", "b._/a__.png"):
+        assert pictures.visible(Path(shown))
 
 
 def test_a_picture_is_turned_as_its_exif_data_says(encode):

@@ -209,15 +209,24 @@ def test_a_damaged_recipe_is_one_sentence(saved) -> None:
 
 
 def test_a_field_that_is_younger_than_the_folder_means_its_default(tmp_path) -> None:
-    Checkpoints(tmp_path, {"rate": 0.1})
+    Checkpoints(tmp_path, {"rate": 0.1}).save(Place(), *fresh())
     Checkpoints(tmp_path, {"rate": 0.1, "sync": False}, {"rate": 0.5, "sync": False})
     with pytest.raises(ValueError, match=r"differs in sync\)"):
         Checkpoints(tmp_path, {"rate": 0.1, "sync": True}, {"rate": 0.5, "sync": False})
 
 
 def test_tuples_in_a_recipe_are_no_other_recipe(tmp_path) -> None:
-    Checkpoints(tmp_path, {"crop": (0.3, 1.0)})
-    Checkpoints(tmp_path, {"crop": (0.3, 1.0)})
+    Checkpoints(tmp_path, {"crop": (0.3, 1.0)}).save(Place(step=3), *fresh())
+    assert Checkpoints(tmp_path, {"crop": (0.3, 1.0)}).resume(*fresh())[0].step == 3
+
+
+def test_a_recipe_of_which_nothing_was_learnt_gives_way(tmp_path) -> None:
+    """Such as one with a slip in it, which the first batch brings to light."""
+    Checkpoints(tmp_path, {**RECIPE, "rate": -0.1})
+    Checkpoints(tmp_path, RECIPE).save(Place(step=3), *fresh())
+    assert json.loads((tmp_path / "recipe.json").read_text()) == RECIPE
+    with pytest.raises(ValueError, match=r"another recipe \(differs in rate\)"):
+        Checkpoints(tmp_path, {**RECIPE, "rate": -0.1})
 
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch) -> None:

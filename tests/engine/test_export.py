@@ -20,6 +20,7 @@ from occfer.engine.evaluate import evaluate
 from occfer.engine.export import OnnxClassifier, export_onnx
 from occfer.engine.finetune import build_classifier
 from occfer.engine.predict import predict
+from occfer.fgw import PlainClassifier
 from occfer.recipes import FinetuneRecipe, NetworkRecipe, finetuning
 
 TINY = NetworkRecipe(width=8, stem="small", size=24)
@@ -172,6 +173,19 @@ def test_other_networks_are_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match="one of FGW, PlainClassifier, got a Linear; pass what"):
         export_onnx(torch.nn.Linear(2, 2), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("side", [0, -5])
+def test_a_side_that_is_none_is_refused(tmp_path, side) -> None:
+    model = PlainClassifier(width=8, stem="small", size=24)
+    with pytest.raises(ValueError, match=f"side should be at least 1 pixel, got {side};"):
+        export_onnx(model, tmp_path / "model.onnx", side)
+
+
+def test_other_classes_are_refused(tmp_path) -> None:
+    model = PlainClassifier(num_classes=8, width=8, stem="small", size=24)
+    with pytest.raises(ValueError, match=r"the 7 classes anger, .*, got one of 8; pass"):
+        export_onnx(model, tmp_path / "model.onnx", 24)
 
 
 @pytest.mark.parametrize("content", [b"", b"no network", os.urandom(3000)])

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import cv2
 import numpy as np
 import pytest
@@ -7,11 +9,13 @@ from skimage.data import astronaut
 
 from occfer.data.align import TEMPLATE, moved, warp
 from occfer.data.camera import frames
-from occfer.data.extract import Choice
+from occfer.data.extract import PART, Choice
+from occfer.data.pictures import BadPicture
 from occfer.emotions import EMOTIONS
-from occfer.engine.evaluate import evaluate
+from occfer.engine.evaluate import evaluate, require_classifier
 from occfer.engine.finetune import build_classifier
 from occfer.engine.predict import NoFace, as_faces, files, predict
+from occfer.ocl import Encoder
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +97,44 @@ def test_the_network_is_left_as_it_was(model, pixels, training) -> None:
     predict(model, pixels)
     assert model.training == training
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_many_faces_are_asked_part_by_part(model, pictures) -> None:
+    faces, sizes = pictures(2 * PART + 3, 1, 8, 8), []
+    handle = model.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    with handle:
+        found = predict(model, faces)
+    assert sizes == [PART, PART, 3]
+    with torch.inference_mode():
+        logits, region_logits, _, attention = model.eval()(faces)
+    torch.testing.assert_close(found.probabilities, logits.softmax(1))
+    torch.testing.assert_close(found.region_probabilities, region_logits.softmax(2))
+    torch.testing.assert_close(found.attention, attention)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_part_that_was_frozen_stays_frozen(fgw_recipe, pixels, toy_faces, broken) -> None:
+    """Also where a network says nothing because it has diverged."""
+    model = build_classifier(fgw_recipe()).train()
+    model.backbone.eval()
+    if broken:
+        next(model.parameters()).data.fill_(float("nan"))
+    before = {name: module.training for name, module in model.named_modules()}
+    for ask in (lambda: predict(model, pixels), lambda: evaluate(model, toy_faces(3))):
+        with pytest.raises(FloatingPointError) if broken else nullcontext():
+            ask()
+        assert {name: module.training for name, module in model.named_modules()} == before
+
+
+def test_what_names_no_expression_is_refused(pixels, toy_faces) -> None:
+    encoder = Encoder(width=8, stem="small")
+    for ask in (lambda: predict(encoder, pixels), lambda: evaluate(encoder, toy_faces(3))):
+        with pytest.raises(ValueError, match="network that names expressions, got a Encoder; pass"):
+            ask()
+    # Types are checked in tests before the function itself could do it.
+    for other in ("runs/model", None):
+        with pytest.raises(ValueError, match=r"network that names expressions, got a \w+; pass"):
+            require_classifier(other)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +256,15 @@ def test_a_picture_without_a_face_is_one_sentence(model, pixels, tmp_path) -> No
         predict(model, pixels, aligned=False)
 
 
+def test_where_no_picture_can_be_read_no_face_is_said_to_be_missing(model, tmp_path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    for source in (tmp_path / "broken.jpg", tmp_path):
+        with pytest.raises(BadPicture, match=r"broken\.jpg cannot be read as a picture"):
+            predict(model, source)
+    with pytest.raises(ValueError, match=r"its name is empty; write \. for the folder"):
+        predict(model, "")
+
+
 def test_a_folder_gives_what_it_has(model, photograph, tmp_path, monkeypatch) -> None:
     (tmp_path / "deep").mkdir()
     Image.fromarray(photograph).save(tmp_path / "deep" / "b.png")
@@ -253,6 +304,9 @@ def test_a_folder_that_is_called_like_a_picture_is_a_folder(model, pictures, tmp
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(face.permute(1, 2, 0).numpy()).save(tmp_path / name)
     (tmp_path / "empty.jpg").mkdir()
+    for hidden in ("._a.png", ".thumbs/a.png", "__MACOSX/b/a.png"):
+        (tmp_path / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / hidden).write_bytes(b"no picture")
     assert files(tmp_path) == [tmp_path / "a.png", tmp_path / "b.png" / "deep.png"]
     found = predict(model, tmp_path, aligned=True)
     assert torch.equal(found.probabilities, predict(model, faces).probabilities)

@@ -13,13 +13,14 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pytest
+import torch
 
 import occfer
 from occfer.engine import records
 from occfer.engine.conditions import Conditions
 from occfer.engine.evaluate import Predictions
 from occfer.engine.measurements import Measurements
-from occfer.engine.records import Record, environment, make_record
+from occfer.engine.records import Record, code_commit, environment, make_record
 from occfer.recipes import as_dict, from_dict, pretraining
 
 
@@ -175,6 +176,51 @@ def test_the_commit_is_named_and_marked_where_files_differ() -> None:
     assert commit is None or re.fullmatch(r"[0-9a-f]{40}\+?", commit)
 
 
+def git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+    return subprocess.run(
+        ["git", "-C", str(folder), *who, *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_the_commit_of_somebody_elses_repository_is_not_the_librarys(tmp_path, monkeypatch) -> None:
+    """As where the library is installed in a folder that their .gitignore names."""
+    package = tmp_path / ".venv" / "occfer"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    monkeypatch.setattr(occfer, "__file__", str(package / "__init__.py"))
+    assert code_commit() is None
+    git(tmp_path, "init")
+    (tmp_path / ".gitignore").write_text(".venv\n")
+    git(tmp_path, "add", ".gitignore")
+    git(tmp_path, "commit", "--message", "theirs")
+    assert code_commit() is None
+    git(tmp_path, "add", "--force", ".venv")
+    git(tmp_path, "commit", "--message", "ours")
+    assert code_commit() == git(tmp_path, "rev-parse", "HEAD")
+    (package / "__init__.py").write_text("changed = True\n")
+    assert code_commit() == git(tmp_path, "rev-parse", "HEAD") + "+"
+
+
+WITHOUT_RESOURCE = """
+import json, math, sys
+sys.modules["resource"] = sys.modules["fcntl"] = None
+from occfer import *
+from occfer.cli import main
+from occfer.engine.records import make_record, peak_memory
+assert math.isnan(peak_memory())
+assert make_record("a", "b", {}, {}, [], 1.0).values["peak_memory_bytes"] is None
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU tells its memory everywhere")
+def test_the_library_works_without_what_windows_lacks() -> None:
+    command = [sys.executable, "-c", WITHOUT_RESOURCE]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 UNINSTALLED = """
 import importlib.metadata as metadata, runpy, sys
 version = metadata.version
@@ -189,7 +235,9 @@ runpy.run_module("occfer", run_name="__main__")
 
 def test_a_copy_of_the_library_that_is_not_installed_is_one_sentence(tmp_path: Path) -> None:
     """As on a machine to which only the files were taken."""
-    package = shutil.copytree(Path(occfer.__file__).parent, tmp_path / "occfer")
+    ours = Path(occfer.__file__).parent
+    package = shutil.copytree(ours, tmp_path / "occfer")
+    shutil.copy(ours.with_name("occfer_command.py"), tmp_path)
     command = [sys.executable, "-c", UNINSTALLED, "reproduce", "table1", "--plan"]
     done = subprocess.run(command, cwd=package.parent, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from occfer import FGW, PlainClassifier, five_regions
 from occfer.randomness import seeded_modules
 from occfer.regions import region_boxes
-from occfer.saliency import attention_map, bring_back, coarse_random_map, grad_cam
+from occfer.saliency import attention_map, bring_back, coarse_random_map, deletion, grad_cam
 from occfer.saliency.maps import _require_classes, last_stage
 
 SMALL = dict(width=8, stem="small", size=48)
@@ -21,6 +21,31 @@ def fgw(**options) -> FGW:
 def plain(**options) -> PlainClassifier:
     with seeded_modules(0):
         return PlainClassifier(**SMALL, **options).eval()
+
+
+def test_a_part_that_was_frozen_stays_frozen(pictures) -> None:
+    """Also where a map cannot be made."""
+    model, images = fgw().train(), pictures(2, 3, 48, 48)
+    model.backbone.eval()
+    before = {name: module.training for name, module in model.named_modules()}
+    classes, chance = torch.zeros(2, dtype=torch.int64), torch.Generator()
+    asks = [
+        lambda shown: attention_map(model, shown),
+        lambda shown: grad_cam(model, shown, classes),
+        lambda shown: coarse_random_map(model, shown, chance),
+        lambda shown: deletion(model, shown, torch.rand(2, 48, 48), classes, chance, 1),
+    ]
+    for ask in asks:
+        ask(images)
+        assert {name: module.training for name, module in model.named_modules()} == before
+        handle = model.register_forward_hook(fails)
+        with handle, pytest.raises(RuntimeError, match="broken"):
+            ask(images)
+        assert {name: module.training for name, module in model.named_modules()} == before
+
+
+def fails(*_) -> None:
+    raise RuntimeError("broken")
 
 
 @pytest.mark.parametrize("share", ["side", "area"])
