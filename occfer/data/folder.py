@@ -14,7 +14,7 @@ from PIL import Image
 
 from occfer.data.archives import safe_path
 from occfer.data.faceset import FaceSet
-from occfer.data.pictures import SUFFIXES, Mode, load
+from occfer.data.pictures import SUFFIXES, Mode, load, visible
 from occfer.data.sources import PICTURES, check_split
 from occfer.emotions import emotion_index, is_emotion
 from occfer.files import walk, whole_folder
@@ -138,7 +138,9 @@ def _split_folder(path: Path, split: str) -> Path:
 def _pictures(path: Path, words: Mapping[str, int]) -> list[_Picture]:
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is no folder; check the path.")
-    classes = sorted(entry for entry in path.iterdir() if entry.is_dir() and _visible(entry))
+    classes = sorted(
+        entry for entry in path.iterdir() if entry.is_dir() and visible(entry.relative_to(path))
+    )
     labels = {entry: _label(entry, words) for entry in classes}
     pictures = [
         _Picture(file, label) for entry, label in labels.items() for file in _files(entry, label)
@@ -155,7 +157,7 @@ def _files(entry: Path, label: int) -> Iterator[Path]:
     """All that look like pictures in a class folder, in folders of any depth."""
     for here, names in walk(entry):
         inner = here.relative_to(entry)
-        if not all(map(_visible, [*inner.parents, inner])):
+        if not visible(inner):
             continue
         if is_emotion(here.name) and here != entry and emotion_index(here.name) != label:
             raise ValueError(
@@ -163,13 +165,12 @@ def _files(entry: Path, label: int) -> Iterator[Path]:
                 f"it beside that folder or rename it."
             )
         for file in map(here.joinpath, names):
-            if file.suffix.lower() in PICTURES and _visible(file) and file.is_file():
+            if (
+                file.suffix.lower() in PICTURES
+                and visible(file.relative_to(here))
+                and file.is_file()
+            ):
                 yield file
-
-
-def _visible(path: Path) -> bool:
-    # macOS leaves hidden ._anna.jpg, which is no picture, beside anna.jpg.
-    return not path.name.startswith((".", "__"))
 
 
 def _label(entry: Path, words: Mapping[str, int]) -> int:
