@@ -222,12 +222,12 @@ assert not set(test.ids) & set(train.ids)
 # ## Real faces: what the records say
 #
 # SynthFER lets anyone run this book. The question of the paper is about real faces, so we ran on FER2013 what our
-# machines allowed. Small networks (the laptop tier): the paper's rows as far as the table shows them, with several
-# seeds, and controls of our own. Full networks: three of the four rows, one seed, further below. Each run left a
+# machines allowed. Small networks (the laptop tier): the paper's rows as far as the table shows them, most
+# with several seeds, and controls of our own. Full networks: three of the four rows, one seed, further below. Each run left a
 # *record*: a JSON file with the recipe, the seed, a hash of the faces, the versions, the time and the curve, and
 # beside it the prediction for each test face. All tables are computed from those files when this page is built.
 #
-# The paper has four rows: `Res18` with the weights of ImageNet, `OCL+Res18`, and the same with FGW and with LGDS.
+# The paper has four rows: `Res18` with the weights of ImageNet, `OCL+Res18`, that with FGW, and that with FGW and LGDS.
 # The other rows are controls that it lacks.
 #
 # | in the name | what it means |
@@ -242,7 +242,7 @@ assert not set(test.ids) & set(train.ids)
 # | `DenseNet121` | the other network of Figure 3 |
 # | `MobileNetV2` | the table once more with another backbone |
 #
-# Three things keep it honest. The split called PublicTest chooses the epoch, PrivateTest is scored
+# Three things keep these tables honest. The split called PublicTest chooses the epoch, PrivateTest is scored
 # once. Pre-training never sees a face whose pixels also stand in one of those two splits. And the numbers of the
 # paper are the paper's, at 112 pixels with the full ResNet18, while ours say which tier they come from.
 
@@ -267,9 +267,11 @@ def runs_of(table, chosen):
 
 
 def encoders(data, place="table1"):
-    """Of OCL by seed: which encoder it is, where its record says so, and its last loss."""
+    """Of OCL by seed: which encoder it is, where its record says so, its last loss, and its precision."""
     found = [record.values for record in table1.recorded(RESULTS, data, TIER, "OCL", place)]
-    return {each["seed"]: (each.get("encoder"), each["history"][-1]["loss"]) for each in found}
+    return {
+        each["seed"]: (each.get("encoder"), each["history"][-1]["loss"], each["recipe"]["precision"]) for each in found
+    }
 
 
 for data, table in tables.items():
@@ -277,13 +279,14 @@ for data, table in tables.items():
     single = runs_of(table, lambda values: values["recipe"]["precision"] == "32-true")
     notes.append(f"In `32-true` precision: {single or 'none'}. All others in `bf16-mixed`.")
     first, again = encoders(data), encoders(data, "encoders")
-    known = {None, *(encoder for encoder, _ in first.values())}
+    known = {None, *(encoder for encoder, *_ in first.values())}
     if anew := runs_of(table, lambda values, known=known: values.get("encoder") not in known):
         losses = "; ".join(f"{again[seed][1]:.2f} against {first[seed][1]:.2f}" for seed in again)
+        [again_in] = {precision for *_, precision in again.values()}
         notes.append(
-            f"The encoders behind {anew} were pre-trained anew with the same recipe and seeds, since the first "
-            "ones were not kept: with the other rows they share the seed, but not the encoder. (Last loss of OCL, "
-            f"the new against the first: {losses}.)"
+            f"The encoders behind {anew} were pre-trained anew, since the first ones were not kept: with the same seeds "
+            f"and the same recipe but for the precision, here `{again_in}` throughout. With other runs of a seed these "
+            f"share the seed, but not the encoder. (Last loss of OCL, the new against the first: {losses}.)"
         )
     caption = (
         f"**Table 1, {data}, {TIER} tier** (test accuracy in per cent: mean ± standard deviation over seeds; in "
@@ -532,8 +535,8 @@ plt.show()
 # ### Why does the restraint not add more?
 #
 # The right panel of the figure shows how often equation (8) has something to charge. The recipes of the third and the
-# fourth row of the paper differ in nothing else, and the share was counted in both, also where it was not charged.
-# So the records can say what (8) did to the networks that were trained with it. Beside the share of regions that are
+# fourth row of the paper differ in nothing else (on FER2013 at the laptop tier the seeds are not all the same, nor are
+# the encoders), and the share was counted in both, also where it was not charged. So the records can say what (8) did to the networks that were trained with it. Beside the share of regions that are
 # ahead of the whole stands how sure the two sides are of the right expression, on training faces in the last epoch.
 
 # %%
@@ -575,7 +578,7 @@ display(Markdown("\n".join(table)))
 # the *regions* that have come down, and by a lot. {doc}`Chapter 6 <06-local-global-supervision>` saw this coming
 # in the gradients: (8) pays for a distance, holds the leaders back, and lifts the others by a little. A region that
 # leads is one that has understood the face, and the whole is made of it. So this step of the method does what its
-# formula says, and what the formula says does not help to recognise an expression.
+# formula says, and no table here shows that this helps to recognise an expression.
 #
 # That is an explanation, and explanations can be tried. If holding the leaders back is the trouble, then a
 # restraint that may only lift the whole (`detach_regions`) should do better, and a heavier one worse. So we
@@ -616,8 +619,8 @@ assert all(against[row].verdict == "not told apart" for row in ("restrain_weight
 # regions know next to nothing as {doc}`chapter 6 <06-local-global-supervision>` foretold, cannot be told from ours by
 # these faces and seeds.
 #
-# These are small networks and short runs on rendered faces, and six hundred faces to tell them apart. On real
-# faces at the paper's size the restraint's step is as small, below, with one seed.
+# These are small networks and short runs on rendered faces, and six hundred faces to tell them apart. On FER2013 the
+# restraint's step on whole faces cannot be told from nothing either, at this size above and at the paper's below.
 
 # %% [markdown]
 # ### At the paper's size
@@ -660,8 +663,8 @@ assert sized["pre-training (OCL)"].verdict == "ahead with these networks"
 
 # %% [markdown]
 # Both single steps have the paper's sign, which luck alone gives one time in four; neither is larger than chance.
-# With pre-training this network scored higher than without, by more than other faces would give, where the small
-# networks showed hardly anything.
+# With pre-training this network scored higher than without, by more than other faces would give; on the same faces
+# the small networks could not be told apart.
 #
 # Two warnings. The plain network was trained for as many epochs as the others and not for as long: the row with
 # pre-training has had several times its time. Whether a plain network that is given as much catches up is the question

@@ -501,8 +501,8 @@ display(Markdown(
 ))
 display(Markdown(
     f"Of these {len(COVER) * len(lines)} differences only that of pre-training under the mask passes both questions. Two seeds of "
-    f"one method differ on these faces as often as not ({block} and {mask} of {pairs} pairs), so the other lines say nothing of "
-    "the methods."
+    f"one method differ on these faces more often than not ({block} and {mask} of {pairs} pairs), so the other lines are no "
+    "verdict on the methods."
 ))
 
 # %% [markdown]
@@ -640,8 +640,8 @@ plt.show()
 #
 # *A noise block resembles nothing that a face has, and yet these networks look past it a little at most.* Against
 # their own maps of the uncovered faces, those with regions shift away from the block a little, and the plain ones
-# hardly; how far, and from how few faces that is known, stands in the table above. Accuracy falls about as far as under
-# the mask all the same. And a low ratio on noise would still say little about hands.
+# hardly; how far, and from how few faces that is known, stands in the table above. All the same, accuracy falls about as far
+# under the block as under the mask. And a low ratio on noise would still say little about hands.
 #
 # *And none of this says that looking past the occluder is why a network is right.* For that one would have
 # to change where it looks and see whether its answers get better; training with and without attention is the
