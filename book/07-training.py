@@ -128,7 +128,7 @@ plt.show()
 # %%
 from occfer.engine.batches import VIEWS, epoch_batches
 from occfer.engine.finetune import build_classifier, build_loss
-from occfer.engine.training import build_optimizer, channels_last
+from occfer.engine.training import build_optimizer
 from occfer.randomness import generator_for
 from occfer.views import RandomView
 
@@ -149,7 +149,7 @@ total = 0.0
 for step, index in epoch_batches(len(train), recipe.batch_size, recipe.seed, epoch=0):
     generator = generator_for(recipe.seed, VIEWS, 0, step)
     images = view(train.images[index], generator)  # [B, 3, H, W] in [0, 1]
-    output = model(channels_last(images))  # logits [B, 7], region_logits [B, 5, 7]
+    output = model(images)  # logits [B, 7], region_logits [B, 5, 7]
     loss = loss_function(output, train.labels[index])  # (10): L_cls + λ L_restrain
     optimizer.zero_grad()
     loss.backward()

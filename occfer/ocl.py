@@ -89,7 +89,8 @@ def nt_xent(
 
     Args:
         z1, z2: projections of the two views; row n of both belongs to face n. They need not be
-            normalised. Half precision is raised to float32 first.
+            normalised; the largest number of a row should be above 1e-6. Half precision is raised
+            to float32 first.
         temperature: τ > 0.
         gather: with several processes, what joins one tensor of each into one, gradients
             included; then every face of every process is a negative. With Fabric that is

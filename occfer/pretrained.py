@@ -7,6 +7,7 @@ it is ever executed, and what it says is checked before memory is taken.
 """
 
 import functools
+import importlib
 import inspect
 import json
 import re
@@ -60,6 +61,12 @@ class Pretrained(nn.Module):
             self.options |= given.arguments.get(others, {})
 
         cls.__init__ = remember
+
+    @staticmethod
+    def kind(name: str) -> type["Pretrained"] | None:
+        """The class of that name, a subclass of somebody else's included; None where none is."""
+        importlib.import_module("occfer.fgw")  # a class is known once its module is imported
+        return Pretrained.kinds.get(name)
 
     def save_pretrained(
         self,
@@ -119,7 +126,7 @@ class Pretrained(nn.Module):
         """
         folder = _folder(name, revision)
         network, options, sha256 = _words(folder)
-        kind = Pretrained.kinds.get(network)
+        kind = Pretrained.kind(network)
         if kind is None or not issubclass(kind, cls):
             wanted = " or ".join(cls.kinds) if cls is Pretrained else cls.__name__
             raise ValueError(

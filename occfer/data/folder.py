@@ -195,7 +195,7 @@ def _pixels(
             raise ValueError(
                 f"{picture.path} has {pixels.shape[0]} x {pixels.shape[1]} pixels, "
                 f"{pictures[0].path} has {first.shape[0]} x {first.shape[1]}; bring "
-                f"all faces to one size, with size=(112, 112) in Python or --size of a command."
+                f"all faces to one size, with size=(112, 112) in Python or --size when training."
             )
         image[:] = pixels
     grey_or_rgb = images.reshape(*images.shape[:3], -1)

@@ -3,7 +3,7 @@
 import struct
 import zlib
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 import numpy as np
@@ -44,7 +44,7 @@ class TooManyPixels(BadPicture):
     """A picture that is larger than its reader allows."""
 
 
-def visible(path: Path) -> bool:
+def visible(path: PurePath) -> bool:
     """Whether no part of a path within a folder of pictures is hidden.
 
     macOS leaves ``._anna.jpg``, which is no picture, beside ``anna.jpg``; archives come with

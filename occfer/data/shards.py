@@ -107,7 +107,9 @@ def find_sources(folder: Path, size: int, out: Path | None = None) -> list[Files
         )
     below = sorted(path / name for path, names in walk(folder, out) for name in names)
     names = [path.relative_to(folder).as_posix() for path in below]
-    files = [name for name in names if _is(name, PICTURES)]
+    files = [
+        name for name in names if _is(name, PICTURES) and pictures.visible(PurePosixPath(name))
+    ]
     shards = [name for name in names if _is(name, (SHARD,))]
     if not files and not shards:
         raise ValueError(

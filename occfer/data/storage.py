@@ -19,7 +19,7 @@ MANIFEST = "faceset.json"
 FORMAT = 1
 
 
-# What reading raises on files that a stranger made; the last two of brackets or signs without end.
+# What reading raises on files that a stranger made.
 _DAMAGED = (
     OSError,
     ValueError,
@@ -27,8 +27,6 @@ _DAMAGED = (
     TypeError,
     AttributeError,
     EOFError,
-    RecursionError,
-    MemoryError,
 )
 
 
@@ -98,7 +96,10 @@ def _read(folder: Path) -> FaceSet:
 
 
 def _load_manifest(folder: Path) -> dict:
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{MANIFEST} nests too many brackets") from error
     if manifest["format"] != FORMAT:
         raise ValueError(f"its format is {manifest['format']}, this version reads {FORMAT}")
     return manifest
@@ -175,4 +176,7 @@ def write_pieces(
 def read_array(path: Path) -> Tensor:
     """The array of an ``.npy`` file, mapped."""
     # Mode "c", copy on write: PyTorch gets the writable memory it asks for, the file stays as is.
-    return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
+    try:
+        return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
+    except MemoryError as error:  # of a header with brackets or signs without end
+        raise ValueError(f"{path.name} has a header that cannot be read") from error

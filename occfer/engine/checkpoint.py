@@ -66,7 +66,7 @@ class Checkpoints:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         stated = self.folder / "recipe.json"
-        if stated.exists() and self._states():
+        if stated.exists() and (self._states() or (self.folder / "model").exists()):
             found = json.loads(json.dumps(defaults or {})) | _recipe(stated)
             if differ := _differences(found, self.recipe):
                 raise ValueError(

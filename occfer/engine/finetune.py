@@ -49,7 +49,7 @@ def build_classifier(
         )
     kind, options = network_options(recipe)
     with seeded_modules(recipe.seed):
-        model = Pretrained.kinds[kind](**options)
+        model = Pretrained.kind(kind)(**options)
     untrained = recipe.detach_regions or not recipe.restrain_weight
     if recipe.method == "fgw" and recipe.head == "separate" and untrained:
         # Nothing trains it, and of what is trained several processes wait for a gradient.

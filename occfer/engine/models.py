@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import occfer.fgw  # noqa: F401 - the networks that are imported are those that can be read
 from occfer.engine.team import is_first_process
 from occfer.ocl import Encoder
 from occfer.pretrained import Pretrained

@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -240,3 +242,16 @@ def as_unchecked(recipe, **changes):
     for name, value in changes.items():
         object.__setattr__(copy, name, value)
     return copy
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "from occfer import recipes, engine; from occfer.engine.finetune import build_classifier; "
+        "build_classifier(recipes.finetuning())",
+        "from occfer.pretrained import Pretrained; Pretrained.kind('FGW').__name__",
+        "import occfer; occfer.engine, occfer.data, occfer.saliency, occfer.occlusion",
+    ],
+)
+def test_what_a_fresh_process_asks_for_first_is_there(first: str) -> None:
+    subprocess.run([sys.executable, "-c", first], check=True)

@@ -109,7 +109,10 @@ class Manifest:
         [tables] = self._rows.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if found == 0 and not tables:
             change = _TABLES
-        elif found == 1:
+        elif (
+            found == 1
+            and self._rows.execute("SELECT 1 FROM sqlite_schema WHERE name = 'searches'").fetchone()
+        ):
             change = _FROM_1
         elif found != _FORMAT:
             raise sqlite3.DatabaseError(f"its format is {found}, this version reads {_FORMAT}")
