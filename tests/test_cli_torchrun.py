@@ -30,6 +30,16 @@ PATIENCE = 600
 pytestmark = pytest.mark.slow
 
 
+STILL = """
+from functools import partial
+import occfer.engine.finetune
+from occfer.cli import main
+from occfer.views import RandomView
+
+occfer.engine.finetune.RandomView = partial(RandomView, crop_aspect=(1.0, 1.0))
+main()
+"""
+"""The command, with crops as wide as they are high: no option of it says so."""
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 
@@ -38,12 +48,15 @@ def started(folder: Path, out: str) -> subprocess.Popen:
     return command(folder, "pretrain", "--out", out, "--probe-every", "0")
 
 
-def command(folder: Path, *words: str, launcher: tuple[str, ...] = TORCHRUN, **recipe):
+def command(
+    folder: Path, *words: str, launcher: tuple[str, ...] = TORCHRUN,
+    program: tuple[str, ...] = ("-m", "occfer"), **recipe,
+):  # fmt: skip
     """An occfer command with a small recipe."""
     options = {**SMALL, **recipe}
     chosen = [part for name, value in options.items() for part in (f"--recipe.{name}", str(value))]
     return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "occfer", *words, *chosen],
+        [sys.executable, *launcher, *program, *words, *chosen],
         cwd=folder, env=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -101,12 +114,18 @@ def test_two_processes_fine_tune_one_network_as_one_process_does(tmp_path: Path)
     """Each process draws views of its own, so the faces stay as they are; batch norm is shared."""
     words = ["finetune", "--recipe.synchronise-batch-norm", "--recipe.views.crop", "1", "1"]
     recipe = {"method": "plain", "views.rotation": 0, "views.flip": 0, "views.jitter": 0}
+    recipe["precision"] = "64-true"  # Adam makes large steps of what rounding leaves in float32
+    (tmp_path / "still.py").write_text(STILL)
     for out, launcher in (("two", TORCHRUN), ("one", ())):
-        said = succeeds(command(tmp_path, *words, "--out", out, launcher=launcher, **recipe))
+        said = succeeds(
+            command(
+                tmp_path, *words, "--out", out, launcher=launcher, program=("still.py",), **recipe
+            )
+        )
         assert said.count(f"model: {out}/model") == said.count(f"record: {out}/finetune") == 1
     two, one = (Record.load(tmp_path / out / "finetune" / f"{out}.json") for out in ("two", "one"))
     assert json.loads((tmp_path / "two" / "recipe.json").read_text())["processes"] == 2
     assert two.predictions.ids == one.predictions.ids
     for ours, theirs in zip(two.values["history"], one.values["history"], strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-6)
     assert read_table(tmp_path / "two") == two.values["history"]

@@ -33,7 +33,7 @@ class Finetuned:
     history: list[dict[str, Any]]
     best_epoch: int
     seconds: float
-    encoder: str | None = None
+    encoder_fingerprint: str | None = None
     """:func:`fingerprint` of the encoder that it started from; None where there was none."""
 
 

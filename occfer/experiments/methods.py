@@ -40,7 +40,7 @@ def trained_network(
     whole, choice = table1_row(row, tier, **changes), budget.chosen(runs, data, tier)
     chosen = {
         "best_epoch": tuned.best_epoch,
-        "encoder": tuned.encoder,
+        "encoder": tuned.encoder_fingerprint,
         **table1.stated_budget(whole, recipe, tuned.history, choice),
     }
     return Trained(recipe, tuned.model, tuned.history, tuned.seconds, chosen)

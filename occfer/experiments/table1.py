@@ -231,7 +231,7 @@ def _record(
         tier=tier,
         row=row,
         best_epoch=tuned.best_epoch,
-        encoder=tuned.encoder,
+        encoder=tuned.encoder_fingerprint,
         **stated_budget(whole, recipe, tuned.history, choice),
     )
 

@@ -88,7 +88,10 @@ def test_a_record_names_the_encoder_that_its_row_started_from(run: dict) -> None
     assert started["OCL+Res18"].values["encoder"] != started["SimCLR+Res18"].values["encoder"]
     assert table1.run_row("Res18-scratch", **run).values["encoder"] is None
     # And where a row is read, not trained.
-    assert table1.train_row("OCL+Res18", **run)[1].encoder == started["OCL+Res18"].values["encoder"]
+    assert (
+        table1.train_row("OCL+Res18", **run)[1].encoder_fingerprint
+        == started["OCL+Res18"].values["encoder"]
+    )
 
 
 def test_the_unleaked_row_never_sees_a_held_out_face(
@@ -215,7 +218,7 @@ def test_a_network_that_came_without_its_run_is_read(run: dict, kept: str, monke
     _, found = table1.train_row("OCL+Res18", **there)
     assert found.history == first.values["history"]
     told = tuple(first.values[name] for name in ("best_epoch", "seconds", "encoder"))
-    assert (found.best_epoch, found.seconds, found.encoder) == told
+    assert (found.best_epoch, found.seconds, found.encoder_fingerprint) == told
     for name, value in trained.model.state_dict().items():
         torch.testing.assert_close(found.model.state_dict()[name], value, rtol=1e-3, atol=1e-6)
 
