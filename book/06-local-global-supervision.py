@@ -513,7 +513,7 @@ axes[2].set_ylim(0, 1.15 * (results[:, 2] + error).max())
 stamp(figure, f"SynthFER, features of {len(train)} faces; dotted: the paper's λ")
 plt.show()
 
-# %%
+# %% tags=["nbval-ignore-output"]
 charged, ahead, _, apart, alike = results.T
 print(f"standard deviation of a face's five P(r_m^k): {apart[0]:.2f} with λ = 0, {apart[-1]:.2f} with λ = 8")
 print(f"pairs of regions that share their strongest rival: {alike[0]:.0%} with λ = 0, {alike[-1]:.0%} with λ = 8")

@@ -507,7 +507,7 @@ torchrun("train.py", training)
 runpy.run_path(str(folder / "train.py"))
 
 alone, *both = (torch.load(folder / f"left-{rank}.pt") for rank in ("alone", 0, 1))
-print("loss alone and in two processes:", *(f"{each['loss']:.6f}" for each in (alone, *both)))
+print("loss alone and in two processes:", *(f"{each['loss']:.5f}" for each in (alone, *both)))
 apart = max(
     (one["weights"][key] - weight).abs().max().item()
     for one in both

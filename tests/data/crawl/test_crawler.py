@@ -386,11 +386,11 @@ def test_searches_that_stopped_for_one_reason_are_one_line(server, command, caps
     server.routes["/v1/images/"] = answer
     serve_pictures(server, "/a")
     command()
-    assert capsys.readouterr().out.splitlines()[1:] == [
-        "1 of 100\topenverse\tsad man",
-        "0 of 100\topenverse\thappy child",
-        "stopped\topenverse\t2 keywords\topenverse: 401 Said",
-    ]
+    *counts, stopped = capsys.readouterr().out.splitlines()[1:]
+    # Both found the same picture, and whoever asked first has it.
+    assert sorted(line.partition(" ")[0] for line in counts) == ["0", "1"]
+    assert {line.split("\t")[-1] for line in counts} == {"sad man", "happy child"}
+    assert stopped == "stopped\topenverse\t2 keywords\topenverse: 401 Said"
 
 
 def test_the_command_crawls_and_says_how_each_url_and_keyword_ended(
