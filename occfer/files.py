@@ -11,6 +11,7 @@ from pathlib import Path
 from shutil import rmtree
 from uuid import uuid4
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -70,6 +71,24 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(file: Path, taken: str) -> Iterator[None]:
+    """Keep a file for this process; the system frees it when the process ends or is killed.
+
+    Args:
+        file: made where it is missing, and left there.
+        taken: what is said where another process keeps it.
+
+    Raises:
+        BlockingIOError: another process keeps it.
+    """
+    try:
+        with FileLock(file, timeout=0):
+            yield
+    except Timeout as timeout:
+        raise BlockingIOError(taken) from timeout
 
 
 @contextmanager

@@ -8,7 +8,6 @@ are unfolded at once than ``PIXELS`` says.
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import rmtree
@@ -16,7 +15,6 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -26,7 +24,7 @@ from occfer.data.faceset import FaceSet
 from occfer.data.parts import Extracted, is_done, join, make_parts
 from occfer.data.pictures import BadPicture
 from occfer.data.shards import Files, Picture, Shard, Source, digest, find_sources
-from occfer.files import write_atomically
+from occfer.files import locked, write_atomically
 
 PART = 64
 PIXELS = 50_000_000
@@ -188,7 +186,8 @@ def extract(
     folder, out, choice = Path(folder).absolute(), Path(out).absolute(), choice or Choice()
     sources = find_sources(folder, PART, out)
     out.mkdir(parents=True, exist_ok=True)
-    with _alone(out):
+    taken = f"Another extraction is writing to {out}; wait for it, or choose another folder."
+    with locked(out / ".lock", taken):
         _claim(out, sources, choice)
         parts = out / "parts"
         if not (out / "faces").exists():
@@ -209,18 +208,6 @@ def _enlarged(faces: Detections, factor: int) -> Detections:
     """Detections on a picture that was reduced, in the pixels of the original."""
     shift = (factor - 1) / 2
     return replace(faces, boxes=faces.boxes * factor, landmarks=(faces.landmarks * factor + shift))
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """One extraction at a time; the system ends it with the process, however that ends."""
-    try:
-        with FileLock(out / ".lock", timeout=0):
-            yield
-    except Timeout as taken:
-        raise BlockingIOError(
-            f"Another extraction is writing to {out}; wait for it, or choose another folder."
-        ) from taken
 
 
 def _plan(stated: Path) -> object:

@@ -90,7 +90,7 @@ class Shard:
 
 
 def find_sources(folder: Path, size: int, out: Path | None = None) -> list[Files | Shard]:
-    """All pictures below a folder: its files, then its shards.
+    """All pictures below a folder: its files, hidden ones aside, then its shards.
 
     Args:
         folder: links in it are followed, and no folder is gone through twice.

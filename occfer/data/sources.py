@@ -7,7 +7,7 @@ from pathlib import Path
 from occfer.data.pictures import SUFFIXES
 
 PICTURES = (*SUFFIXES, ".jpe", ".jfif", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif")
-"""How the names of pictures end. Not all can be read, but none is passed over in silence."""
+"""How the names of pictures end. Not all can be read; who collects faces says which were not."""
 
 AGAIN = "fetch it again, or take it for what it is with check_counts=False in Python"
 """What to do about a copy that is not whole."""

@@ -19,17 +19,6 @@ MANIFEST = "faceset.json"
 FORMAT = 1
 
 
-# What reading raises on files that a stranger made.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    EOFError,
-)
-
-
 class DamagedFaceSet(ValueError):
     """A saved set whose files are missing, cut short, altered or of another format."""
 
@@ -71,7 +60,7 @@ def open_faces(folder: str | Path, verify: bool = True) -> FaceSet:
         faces = _read(folder)
         if verify and _hashes(faces) != _load_manifest(folder)["hashes"]:
             raise ValueError("its content has another SHA-256 than when it was saved")
-    except _DAMAGED as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         raise DamagedFaceSet(
             f"{folder} holds a damaged FaceSet ({error}); remove the folder and build it again."
         ) from error

@@ -49,8 +49,8 @@ class Checkpoints:
 
     Args:
         folder: of the run; ``None`` saves nothing.
-        recipe: what the run does, as plain JSON values. A folder that holds states of another
-            recipe is refused rather than mixed up.
+        recipe: what the run does, as plain JSON values. A folder that holds states or the network
+            of another recipe is refused rather than mixed up.
         defaults: what a field means that the folder's recipe lacks, being older than the field.
     """
 

@@ -1,15 +1,13 @@
 """One process for one run: whoever comes second is told so, and touches nothing in its folder."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from occfer import files
 
 
-@contextmanager
-def locked(folder: Path | None) -> Iterator[None]:
-    """Keep a run's folder for this process; the system frees it when the process ends or is killed.
+def locked(folder: Path | None) -> AbstractContextManager[None]:
+    """Keep a run's folder for this process; see :func:`occfer.files.locked`.
 
     Args:
         folder: of the run, made where it is missing; ``None`` locks nothing.
@@ -18,14 +16,10 @@ def locked(folder: Path | None) -> Iterator[None]:
         BlockingIOError: another process keeps it.
     """
     if folder is None:
-        yield
-        return
+        return nullcontext()
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / "run.lock", timeout=0):
-            yield
-    except Timeout as taken:
-        raise BlockingIOError(
-            f"{folder} should be free, but another process is training this run; wait for it, stop "
-            "it with Ctrl-C and call again to go on from there, or choose another folder."
-        ) from taken
+    return files.locked(
+        folder / "run.lock",
+        f"{folder} should be free, but another process is training this run; wait for it, stop it "
+        "with Ctrl-C and call again to go on from there, or choose another folder.",
+    )

@@ -13,7 +13,7 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -229,8 +229,8 @@ def environment() -> dict[str, Any]:
 def own_version() -> str:
     """The library's version, which only an installation states."""
     try:
-        return version("occfer")
-    except PackageNotFoundError as missing:
+        return occfer.__version__
+    except AttributeError as missing:
         raise ImportError(
             "occfer should be installed, so that a record can name its version, but only its files "
             f"are there; run pip install -e {Path(occfer.__file__).parents[1]}."

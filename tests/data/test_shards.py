@@ -207,3 +207,11 @@ def test_a_shard_that_was_written_again_is_another_one(photographs, tmp_path) ->
     downloaded(tmp_path / "in", 0, photographs[:4])
     with pytest.raises(ValueError, match="holds an extraction of other pictures"):
         extract(tmp_path / "in", tmp_path / "out", SMALL, progress=False)
+
+
+def test_hidden_copies_are_no_pictures(tmp_path) -> None:
+    for name in ("a.jpg", ".thumbs/a.jpg", "__MACOSX/._a.jpg", "b/c.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    [source] = find_sources(tmp_path, 64)
+    assert source.names == ("a.jpg", "b/c.gif")

@@ -220,6 +220,14 @@ def test_tuples_in_a_recipe_are_no_other_recipe(tmp_path) -> None:
     assert Checkpoints(tmp_path, {"crop": (0.3, 1.0)}).resume(*fresh())[0].step == 3
 
 
+def test_a_finished_network_is_not_another_recipes_to_replace(tmp_path) -> None:
+    """Also where its states were deleted, or stayed on another machine."""
+    Checkpoints(tmp_path, RECIPE)
+    (tmp_path / "model").mkdir()
+    with pytest.raises(ValueError, match=r"another recipe \(differs in rate\)"):
+        Checkpoints(tmp_path, {**RECIPE, "rate": -0.1})
+
+
 def test_a_recipe_of_which_nothing_was_learnt_gives_way(tmp_path) -> None:
     """Such as one with a slip in it, which the first batch brings to light."""
     Checkpoints(tmp_path, {**RECIPE, "rate": -0.1})
