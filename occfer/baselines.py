@@ -93,7 +93,10 @@ def described(faces: FaceSet, recipe: BaselineRecipe, progress: bool = True) -> 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A fitted descriptor and SVM; ``history`` has one row per value of C that was tried."""
+    """A fitted descriptor and SVM; ``history`` has a row for each C that was tried.
+
+    There ``bounded`` counts the weights (of all pairs of expressions) that reached C.
+    """
 
     recipe: BaselineRecipe
     machine: Pipeline
@@ -142,7 +145,7 @@ def fit_baseline(
         machine = SVC(C=c, gamma="scale", cache_size=2000, break_ties=True).fit(seen, labels)
         machines.append(machine)
         accuracy = _predictions(machine, validation, held_out).accuracy
-        # No weight at its bound: the SVM tells all training faces apart, and a larger C is no other.
+        # Where no weight is at its bound C, a larger C gives the same machine.
         bounded = int((np.abs(machine.dual_coef_) >= c * (1 - 1e-9)).sum())
         row = {"trial": trial, "C": c, "validation_accuracy": accuracy, "bounded": bounded}
         history.append(row)

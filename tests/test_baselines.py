@@ -106,6 +106,19 @@ def test_validation_chooses_c(train, validation) -> None:
     assert fitted.evaluate(validation).accuracy == second
 
 
+def test_where_no_weight_is_bounded_a_larger_c_gives_the_same_machine(train, validation) -> None:
+    recipe = baseline("HOG", "smoke", dimensions=32)
+    fits = [
+        fit_baseline(train, validation, replace(recipe, c=(c,)), progress=False)
+        for c in (1.0, 10.0, 1000.0)
+    ]
+    soft, hard, harder = (fitted.history[0]["bounded"] for fitted in fits)
+    assert soft > hard == harder == 0
+    said = [fitted.evaluate(validation).probabilities for fitted in fits]
+    assert not np.allclose(said[0], said[1], rtol=1e-3)
+    np.testing.assert_allclose(said[1], said[2], rtol=1e-6)
+
+
 def test_scale_and_axes_are_fitted_once_and_nothing_changes_by_it(
     train, validation, monkeypatch
 ) -> None:
