@@ -1,6 +1,6 @@
 # `make` alone explains the targets. PYTHON picks the interpreter, VENV the environment's place,
 # TIER the size of `make book` (smoke, laptop or paper), JOBS how many things run at once, CHAPTERS
-# which of them `make sync` runs (such as 07-training; all where left out).
+# which of them `make sync` and `make handouts` take (such as 07-training; all where left out).
 PYTHON ?= python3
 VENV   ?= .venv
 TIER   ?= smoke
@@ -16,13 +16,13 @@ HTML  := _build/html/index.html
 RUN := OMP_NUM_THREADS=1 TQDM_DISABLE=1 JUPYTER_PREFER_ENV_PATH=1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test site lab bench sync clean
+.PHONY: help book test site lab bench sync handouts clean
 
 help:  ## print this
 	@echo "make TARGET    (the first one to need it creates $(VENV) and installs everything there)"
 	@echo
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
-	  | awk -F '|' '{ printf "  %-7s %s\n", $$1, $$2 }'
+	  | awk -F '|' '{ printf "  %-8s %s\n", $$1, $$2 }'
 	@echo
 	@echo "Settings: PYTHON=$(PYTHON) VENV=$(VENV) TIER=$(TIER) JOBS=$(JOBS)"
 
@@ -60,6 +60,9 @@ bench: $(STAMP)  ## compare speed with other libraries, side by side
 
 sync: $(STAMP)  ## for maintainers: rebuild each .ipynb from its .py, run it, store its outputs
 	$(RUN) OCCFER_TIER=smoke "$(BIN)/python" -m tools.book sync --jobs $(JOBS) $(CHAPTERS)
+
+handouts: $(STAMP)  ## for teachers: write exercises with room to answer, and their solutions apart
+	"$(BIN)/python" -m tools.book handout $(CHAPTERS)
 
 clean:  ## delete what building and testing made (the environment stays)
 	rm -rf _build build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

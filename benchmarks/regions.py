@@ -55,7 +55,7 @@ class RegionByRegion(nn.Module):
 
 
 def steps(device: torch.device) -> Sides:
-    recipe = recipes.finetuning("smoke" if device.type == "cpu" else "paper")
+    recipe = recipes.finetuning("laptop" if device.type == "cpu" else "paper")
     shape = recipe.network
     network = FGW(shape.backbone, width=shape.width, stem=shape.stem, size=shape.size)
     network = network.to(device, memory_format=torch.channels_last)

@@ -32,15 +32,20 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+
+REPOSITORY = "https://github.com/occfer/occfer"  # yours, if this is a fork
 
 spec = importlib.util.find_spec("occfer")
 if spec is None or spec.origin is None:  # no origin: a folder of that name, and nothing installed
     if not Path("occfer").exists():
-        clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
+        clone = ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, "occfer"]
         subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "./occfer"], check=True)
+    if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
+        raise RuntimeError("All is installed; now restart the session and run all cells again.")
 if Path("occfer/book/results").is_dir():
     os.chdir("occfer/book")
 

@@ -35,15 +35,20 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+
+REPOSITORY = "https://github.com/occfer/occfer"  # yours, if this is a fork
 
 spec = importlib.util.find_spec("occfer")
 if spec is None or spec.origin is None:  # no origin: a folder of that name, and nothing installed
     if not Path("occfer").exists():
-        clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
+        clone = ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, "occfer"]
         subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "./occfer"], check=True)
+    if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
+        raise RuntimeError("All is installed; now restart the session and run all cells again.")
 if Path("occfer/book/results").is_dir():
     os.chdir("occfer/book")
 
@@ -273,7 +278,8 @@ plt.show()
 # eye distances. Its outline is given by a few points on the surface of the head: how far around
 # (the *azimuth*, in degrees from the nose), how far down, and how far off the skin. The right half
 # is enough, the left is its mirror image. `wrap` turns the head, finds where each point appears in
-# the picture, and lets points that have turned away stop at the head's outline.
+# the picture, and lets points that have turned away stop at the head's outline. `smooth` draws a curve through all points,
+# with a corner where a point is given twice; `mirrored` adds the left half, and `constant` makes a tensor of it.
 
 # %%
 half = [(0, 0.36, 0.30), (10, 0.40, 0.22), (24, 0.54, 0.10), (42, 0.60, 0.05),
@@ -412,7 +418,7 @@ for name, variant in again.variants.items():
 #
 # None of this is a real occlusion. A drawn mask has no breath behind it, a drawn hand does not
 # press on the cheek, and people who cover their mouth may do so *because* of what they feel. For
-# FER+ there is a list of 605 faces that were covered when they were photographed
+# FER+ {cite:p}`barsoum2016ferplus` there is a list of 605 faces that were covered when they were photographed
 # {cite:p}`wang2020ran`. Three of them show contempt, which is none of our seven expressions;
 # `load_faces("ferplus", "occlusion")` reads the other 602, and the recipe names those `real`. Chapter 9 reports the two kinds side by side and never as one number.
 
@@ -459,7 +465,7 @@ for name, variant in again.variants.items():
 # ````{solution} cover-item
 # :class: dropdown
 #
-# Points such as `(24, -0.25, 0.1)` to `(24, 0.35, 0.1)` make the patch; the strap is a narrow band from azimuth -120 to
+# Six points make the patch, at azimuths 8, 24 and 40 and at heights -0.25 and 0.35, each 0.1 off the skin; the strap is a narrow band from azimuth -120 to
 # 120. `wrap` stops it at the outline of the head, where the real one would go out of sight.
 # ````
 

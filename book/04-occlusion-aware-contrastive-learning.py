@@ -34,15 +34,20 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+
+REPOSITORY = "https://github.com/occfer/occfer"  # yours, if this is a fork
 
 spec = importlib.util.find_spec("occfer")
 if spec is None or spec.origin is None:  # no origin: a folder of that name, and nothing installed
     if not Path("occfer").exists():
-        clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
+        clone = ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, "occfer"]
         subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "./occfer"], check=True)
+    if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
+        raise RuntimeError("All is installed; now restart the session and run all cells again.")
 if Path("occfer/book/results").is_dir():
     os.chdir("occfer/book")
 
@@ -516,11 +521,11 @@ for name, value in results.items():
 assert max(results.values()) - min(results.values()) < 1e-10
 
 # %% [markdown]
-# Two values are worth knowing by heart when you watch a loss fall. If all vectors are equal, every
+# One value is worth knowing by heart when you watch a loss fall. If all vectors are equal, every
 # answer is equally likely, and the loss is $\log(2N-1)$. An encoder that has understood nothing starts
 # near it, or above it where its vectors differ at random: a confident guess costs more than none. And
-# the loss cannot fall to zero, for even a perfect encoder has negatives below
-# its fraction; an exercise below asks for the limit.
+# the loss cannot fall to zero, for the denominator of even a perfect encoder contains its negatives; an
+# exercise below asks for the limit.
 
 # %%
 equal = torch.ones(16, 32)
@@ -653,8 +658,8 @@ print(
 # $$
 #
 # Of both, less is better. On the unit sphere $\|u - v\|^2 = 2 - 2\,\mathrm{sim}(u, v)$, so the two are
-# old acquaintances: $A$ is made of the similarities above the fraction of (1), and $U$ of those below it,
-# at a temperature of a quarter. Neither is worth anything without the other. An encoder that sends all
+# old acquaintances: $A$ comes from the numerators of (1), and $U$ from the similarities of different faces in its
+# denominators, at a temperature of a quarter. Neither is worth anything without the other. An encoder that sends all
 # faces to one point aligns them perfectly, $A = 0$, and its $U$ is 0, the worst there is. Random directions
 # in many dimensions are spread about as well as can be, $U \approx -4$, and the two views of a face are strangers, $A \approx 2$.
 
@@ -718,8 +723,8 @@ assert agree > 0.99  # the library standardises in double precision
 print("alignment, uniformity, k-NN and linear probe agree with the library's")
 
 # %% [markdown]
-# `Probes` measures all four between two epochs. It is a *watcher*: `pretrain` shows it the network, and
-# what it returns goes into the history beside the loss. (Beside an accuracy stands its 95 % interval, of which
+# `Probes` measures all four between two epochs. It is a *watcher*, a function that is called after every
+# epoch: `pretrain` shows it the network, and what it returns goes into the history beside the loss. (Beside an accuracy stands its 95 % interval, of which
 # more below.)
 
 # %% tags=["nbval-ignore-output"]

@@ -34,15 +34,20 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+
+REPOSITORY = "https://github.com/occfer/occfer"  # yours, if this is a fork
 
 spec = importlib.util.find_spec("occfer")
 if spec is None or spec.origin is None:  # no origin: a folder of that name, and nothing installed
     if not Path("occfer").exists():
-        clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
+        clone = ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, "occfer"]
         subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "./occfer"], check=True)
+    if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
+        raise RuntimeError("All is installed; now restart the session and run all cells again.")
 if Path("occfer/book/results").is_dir():
     os.chdir("occfer/book")
 
@@ -168,8 +173,7 @@ for name, boxes in layouts.items():
 # $$
 #
 # The matrices are small, 112×112 at most, and depend on nothing but the region. They are built once.
-# Cutting a batch is then a matrix product, which is what graphics cards do best, and because a product
-# is differentiable, so is the cut.
+# Cutting a batch is then a matrix product, and because a product is differentiable, so is the cut.
 # Nearly all of their numbers are zero: a row holds two that are not, or a few more where a region
 # shrinks. The library keeps and multiplies only these.
 
@@ -370,7 +374,7 @@ print(f"attention on {tuple(maps.flatten(0, 1).shape)} agrees with the library")
 # ## Fusion, and the whole network
 #
 # Each weighted map $r_m^k$ is averaged over its places, which leaves a vector $\bar r_k$ of $D$ numbers for each
-# region, and the five vectors are written one after the other. This is the global representation $r_g$ with $5D$
+# region, one for each of the $C$ channels, and the five vectors are written one after the other. This is the global representation $r_g$ with $5D$
 # numbers, and a single linear layer classifies it. The paper says "concatenate" and no more. Averaging over
 # places first is our reading: without it the layer would need a weight for every place as well. With it, the
 # whole network is a handful of lines.
@@ -583,6 +587,7 @@ plt.show()
 
 # %% [markdown]
 # `finetune` is chapter 7's subject; here we use it as it is, without the loss of chapter 6, by `restrain_weight=0`.
+# At the smoke tier the network sees regions of 36 pixels, smaller than those above, so that it learns in seconds.
 
 # %% tags=["nbval-ignore-output"]
 recipe = recipes.finetuning(restrain_weight=0.0)

@@ -34,15 +34,20 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+
+REPOSITORY = "https://github.com/occfer/occfer"  # yours, if this is a fork
 
 spec = importlib.util.find_spec("occfer")
 if spec is None or spec.origin is None:  # no origin: a folder of that name, and nothing installed
     if not Path("occfer").exists():
-        clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
+        clone = ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, "occfer"]
         subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "./occfer"], check=True)
+    if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
+        raise RuntimeError("All is installed; now restart the session and run all cells again.")
 if Path("occfer/book/results").is_dir():
     os.chdir("occfer/book")
 
@@ -158,9 +163,10 @@ print(f"L = {whole_loss:.6f}, and the library agrees")
 # - *Slice.* A layer on a concatenation is a sum of layers on its parts. Each region already has its own
 #   part of the weights; use that to score it.
 #
-# The third keeps the paper's words and is the library's default. Write the weights as
+# The third keeps the paper's words and is the library's default. Write $z$ for logits from here on
+# (chapter 4's $z$ were projections), the weights as
 # $W = [W_1 \,|\, \dots \,|\, W_K]$, and $\bar r_k$ for the $D$ numbers that are left of $r_m^k$ when it is averaged over
-# its places, as at the end of chapter 5. The whole is scored by
+# its places, as at the end of chapter 5 (the paper does not say what its $m$ stands for). The whole is scored by
 #
 # $$
 # z_g = W r_g + b = W_1 \bar r_1 + \dots + W_K \bar r_K + b ,
@@ -179,7 +185,7 @@ print(f"L = {whole_loss:.6f}, and the library agrees")
 
 # %%
 class OurSlicedHead(nn.Module):
-    """Features [B, K, D] → logits of the whole [B, Y] and of the regions [B, K, Y]."""
+    """Features [B, K, D] → logits of the whole [B, Y] and of the regions [B, K, Y]; Y classes."""
 
     def __init__(self, channels, regions=5, classes=7):
         super().__init__()
@@ -292,8 +298,8 @@ display(Markdown(
 # Where the regions are unsure for the same reason, or where one has seen what the others have not, some region is ahead, and
 # the restraint is a tax on that lead. Training can lower it by making the regions agree, or by making them fail in different
 # ways. Making all of them better lowers it as well, since near certainty there is little left to differ by, but does not change
-# who is ahead. What the sentence of the paper, the whole should beat every part, really asks of the network is that its regions
-# differ in their doubts, the more so the less equally sure of the truth they are.
+# who is ahead. So the paper's demand, that the whole beat every part, really asks the regions to doubt in different directions; and
+# the more their certainty differs, the more different their doubts have to be.
 #
 # ## Who is pushed, and where
 #
@@ -359,7 +365,8 @@ plt.show()
 # learn to be bad, the restraint will fall to zero, and the curve will look like success. The sliced head cannot do this, since its
 # region scores *are* the classifier: with $z_g = \frac1K \sum_k z_k$, ruining the parts ruins the whole.
 #
-# We train the same network twice, once with each head, from the same weights on the same faces in the same order.
+# We train the same network three times from the same weights, on the same faces in the same order: with each head, and with the
+# sliced head once more without the restraint, $\lambda = 0$, which shows what cross-entropy alone would do.
 
 # %%
 train, validation = load_faces("synthfer", "train"), load_faces("synthfer", "val")
@@ -411,12 +418,14 @@ def train_with(head, weight=0.5, seed=0):
     return model.eval(), torch.stack(history)
 
 
-# %% tags=["nbval-ignore-output"] mystnb={"image": {"alt": "Three panels over the epochs for the sliced and the separate head: with the separate head the share of active hinges falls to zero and the accuracy of single regions stays near chance, while with the sliced head it falls to a sixth and single regions come to name most faces rightly; the whole learns faster with the separate head and in the end equally well with both."}}
+# %% tags=["nbval-ignore-output"] mystnb={"image": {"alt": "Three panels over the epochs for the sliced head, the separate head, and the sliced head without the restraint: with the separate head the share of active hinges falls to zero and the accuracy of single regions stays near chance, while with the sliced head it falls to a sixth and single regions come to name most faces rightly; without the restraint nearly a third of the hinges stay active; the whole ends equally well with all three."}}
 runs = {head: train_with(head) for head in ("sliced", "separate")}
+runs["sliced, $\\lambda = 0$"] = train_with("sliced", weight=0.0)
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.9))
 panels = ("active hinges", "accuracy of single regions", "accuracy of the whole")
 looks = {"sliced": dict(color=BLUE, linestyle="-", marker="o", markersize=4),
-         "separate": dict(color=RED, linestyle="--", marker="s", markersize=4)}
+         "separate": dict(color=RED, linestyle="--", marker="s", markersize=4),
+         "sliced, $\\lambda = 0$": dict(color=GREY, linestyle="-.", marker="^", markersize=4)}
 for number, (axis, title) in enumerate(zip(axes, panels, strict=True)):
     for head, (_, history) in runs.items():
         steps = range(1, epochs + 1)
@@ -429,7 +438,7 @@ stamp(figure, f"SynthFER, {len(train)} training faces; dotted: chance")
 plt.show()
 
 # %% tags=["nbval-ignore-output"]
-sliced, separate = (runs[head][1][-1] for head in ("sliced", "separate"))
+sliced, separate, unrestrained = (history[-1] for _, history in runs.values())
 display(Markdown(
     f"In the last epoch the hinge is active for {100 * sliced[0]:.0f} % of the regions "
     f"with the sliced head and for {100 * separate[0]:.0f} % with the separate one. A "
@@ -437,7 +446,8 @@ display(Markdown(
     f"faces with the sliced head and for {100 * separate[1]:.0f} % with the separate one; "
     f"guessing would reach {100 / 7:.0f} %. No region of a face is ahead of the whole on "
     f"{100 * sliced[3]:.0f} % of the faces with the sliced head, against "
-    f"{100 * runs['sliced'][1][0, 3]:.0f} % in the first epoch. "
+    f"{100 * runs['sliced'][1][0, 3]:.0f} % in the first epoch. Without the restraint the hinge would be "
+    f"active for {100 * unrestrained[0]:.0f} %, and the whole ahead on {100 * unrestrained[3]:.0f} %. "
     f"({recipes.TIER} tier, one run of each.)"
 ))
 
@@ -448,9 +458,9 @@ assert separate[1] < sliced[1], "because its regions know less"
 # %% [markdown]
 # The middle panel is the one to remember. A paper, or a colleague, may show you that the restraint falls during training and
 # conclude that the whole has learnt to beat its parts. Ask to see the accuracy of the parts. With the sliced head the hinge grows
-# quieter, too, but for a better reason. Its regions know more and more, which by itself would change little in who is ahead, and they
-# come to differ in their doubts: the share of faces on which the whole is ahead of all of them, with which the sentence above ends,
-# tells how far. `head="separate+ce"` gives the
+# quieter, too, while its regions know more and more. The third line tells how much of that is the restraint's doing: compare, in the
+# sentence above, on how many faces the whole is ahead of all its parts with the restraint and without it. That the regions come
+# to doubt in different directions is the likely reason; nothing here measures it. `head="separate+ce"` gives the
 # second layer a cross-entropy of its own and with it a reason to be right; it is the honest version of that way out, close to
 # what deep supervision {cite:p}`lee2015deeply` originally did, and an exercise below tries it.
 #

@@ -35,15 +35,20 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+
+REPOSITORY = "https://github.com/occfer/occfer"  # yours, if this is a fork
 
 spec = importlib.util.find_spec("occfer")
 if spec is None or spec.origin is None:  # no origin: a folder of that name, and nothing installed
     if not Path("occfer").exists():
-        clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
+        clone = ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, "occfer"]
         subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "./occfer"], check=True)
+    if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
+        raise RuntimeError("All is installed; now restart the session and run all cells again.")
 if Path("occfer/book/results").is_dir():
     os.chdir("occfer/book")
 
@@ -491,14 +496,13 @@ for data in ("fer2013", "rafdb", "ferplus-occluded"):
 #
 # ```{solution} ex-best-of-five
 # :class: dropdown
-# `max(comparison.summarise(comparison.by_seed(line.records)).accuracies.values())` for the `line` of either row
-# among `table1.lines(RESULTS, "synthfer", TIER)`. What both find stands below. The best of a
+# `max(line.accuracies)` for the `line` of either row among `table1.lines(RESULTS, "synthfer", TIER)`. What both find stands below. The best of a
 # row that scatters more is lifted more, so the hurried function favours unstable methods.
 # ```
 
 # %%
 line = {line.row: comparison.by_seed(line.records) for line in table1.lines(RESULTS, "synthfer", TIER)}
-ends = [max(comparison.summarise(line[row]).accuracies.values()) for row in ("OCL+Res18", "Res18-scratch")]
+ends = [max(100 * each.accuracy for each in line[row].values()) for row in ("OCL+Res18", "Res18-scratch")]
 found = comparison.compare(line["OCL+Res18"], line["Res18-scratch"])
 over = "no spread" if found.interval is None else "{:+.1f} to {:+.1f}".format(*found.interval)
 display(Markdown(

@@ -33,15 +33,20 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+
+REPOSITORY = "https://github.com/occfer/occfer"  # yours, if this is a fork
 
 spec = importlib.util.find_spec("occfer")
 if spec is None or spec.origin is None:  # no origin: a folder of that name, and nothing installed
     if not Path("occfer").exists():
-        clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
+        clone = ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, "occfer"]
         subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "./occfer"], check=True)
+    if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
+        raise RuntimeError("All is installed; now restart the session and run all cells again.")
 if Path("occfer/book/results").is_dir():
     os.chdir("occfer/book")
 
@@ -267,14 +272,13 @@ machines = [
     for found in curves.values() for curve in found if curve.row in DESCRIPTORS for record in curve.records
 ]
 at_the_edge = [history[best] for history, best in machines if best == len(history) - 1]
-saturated = sum(row.get("bounded") == 0 for row in at_the_edge)
-not_counted = sum("bounded" not in row for row in at_the_edge)
-assert saturated + not_counted == len(at_the_edge)
+counted = [row["bounded"] for row in at_the_edge if "bounded" in row]
 display(Markdown(
     f"Of {len(machines)} support vector machines behind the descriptors, {len(at_the_edge)} were chosen by the "
-    f"validation split with the largest $C$ that was tried. In {saturated} of them no weight reaches that $C$: the "
-    f"machine tells all training faces apart, and a larger $C$ would give the same machine. For the other "
-    f"{not_counted}, on FER2013, nobody counted; there a larger one might do better, and the descriptors may stand "
+    f"validation split with the largest $C$ that was tried. For {len(counted)} of them it is known how many of the "
+    f"thousands of weights reach that $C$: {counted.count(0)} times none, and never more than {max(counted)}. Such a "
+    f"machine tells its training faces apart already, so that a larger $C$ gives the same machine, or next to it. "
+    f"For the others, on FER2013, nobody counted; there a larger one might do better, and the descriptors may stand "
     f"lower here than they have to."
 ))
 
@@ -549,8 +553,8 @@ display(Markdown("\n".join(lines)))
 # ## Drawn and real occluders
 #
 # Everything so far was *drawn* over faces that were photographed, or rendered, without it. People who cover
-# their faces do not do so at random, and a hand has another edge than a rectangle of noise. For FER+ there
-# is a list of 605 faces that were covered when they were photographed, collected for region attention
+# their faces do not do so at random, and a hand has another edge than a rectangle of noise. For FER+
+# {cite:p}`barsoum2016ferplus` there is a list of 605 faces that were covered when they were photographed, collected for region attention
 # networks {cite:p}`wang2020ran`. The two kinds keep their names apart here, and are never averaged.
 #
 # All faces of that list stand in FER2013's test split. Every network that Table 1 trained on FER2013 has

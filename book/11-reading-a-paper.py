@@ -37,15 +37,20 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+
+REPOSITORY = "https://github.com/occfer/occfer"  # yours, if this is a fork
 
 spec = importlib.util.find_spec("occfer")
 if spec is None or spec.origin is None:  # no origin: a folder of that name, and nothing installed
     if not Path("occfer").exists():
-        clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
+        clone = ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, "occfer"]
         subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "./occfer"], check=True)
+    if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
+        raise RuntimeError("All is installed; now restart the session and run all cells again.")
 if Path("occfer/book/results").is_dir():
     os.chdir("occfer/book")
 
@@ -324,7 +329,7 @@ display(Markdown("\n".join(table)))
 # §3.4 calls them better than the leading methods. §3.3 says that OCL+Res18 gains "without" OCL, where it must
 # mean with. §3.1 gives the size of RAF-DB, 29,672 pictures, but not of the single-label part that is used,
 # 15,339. References 18 to 20 stand in another order than the text calls them by, and the one for SIFT leads
-# to a program of that name for *amino acids*. The line below equation (2) lets k run from 0 to K. Each of
+# to a program of that name for *amino acids*. The line below equation (2), which cuts the five regions of chapter 5, lets k run from 0 to K. Each of
 # these is harmless, and each can arise in typesetting. Together they are a reason to check the rest.
 #
 # ## Can the numbers be what they are said to be?

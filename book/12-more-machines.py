@@ -34,15 +34,20 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+
+REPOSITORY = "https://github.com/occfer/occfer"  # yours, if this is a fork
 
 specs = [importlib.util.find_spec(name) for name in ("occfer", "ray")]
 if any(spec is None or spec.origin is None for spec in specs):  # no origin: a folder, and nothing installed
     if not Path("occfer").exists():
-        clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
+        clone = ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, "occfer"]
         subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "./occfer[ray]"], check=True)
+    if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
+        raise RuntimeError("All is installed; now restart the session and run all cells again.")
 if Path("occfer/book/results").is_dir():
     os.chdir("occfer/book")
 
@@ -343,8 +348,8 @@ display(Markdown(f"""
 # The cure is to *gather*: every process gets the projections of all, and computes the whole loss.
 #
 # $$
-# L = \frac{1}{2N} \sum_{i=1}^{2N} l(i), \qquad
-# l(i) \text{ needs } z_1, \dots, z_{2N} \text{, of which each process has made a part.}
+# \frac{1}{2N} \sum_{i=1}^{2N} \ell(i), \qquad
+# \ell(i) \text{ needs } z_1, \dots, z_{2N} \text{, of which each process has made a part.}
 # $$
 #
 # This is where programs go wrong. `torch.distributed.all_gather` copies numbers, and copies carry no

@@ -21,7 +21,7 @@
 #
 # - to read what comes with a network, and what not to believe of it;
 # - to ask it about one photograph, and to see which face, which region and which part of it spoke;
-# - why the same network is worse on faces that were cut out otherwise, and by how much;
+# - to compare a network on the same faces cut out in two ways, and to ask whether luck could explain the difference;
 # - to label photographs by folders, and to split them by people;
 # - to let a network go on learning: from masks that are drawn, or from a few labels of your own;
 # - to let it keep silent where it would guess, and to hand on the result with a card of its own.
@@ -36,15 +36,20 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+
+REPOSITORY = "https://github.com/occfer/occfer"  # yours, if this is a fork
 
 spec = importlib.util.find_spec("occfer")
 if spec is None or spec.origin is None:  # no origin: a folder of that name, and nothing installed
     if not Path("occfer").exists():
-        clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
+        clone = ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, "occfer"]
         subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "./occfer"], check=True)
+    if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
+        raise RuntimeError("All is installed; now restart the session and run all cells again.")
 if Path("occfer/book/results").is_dir():
     os.chdir("occfer/book")
 
@@ -67,8 +72,9 @@ from occfer import EMOTIONS, evaluate, finetune, load_faces, load_model, occlusi
 from occfer.engine.conditions import Conditions
 from occfer.engine.evaluate import mcnemar
 from occfer.engine.records import Record, make_record
-from occfer.plots import GREY, ORANGE, PALETTE, show_face, show_faces, style
+from occfer.plots import GREY, ORANGE, PALETTE, REGION_STYLES, show_face, show_faces, style
 from occfer.randomness import generator_for
+from occfer.regions import REGIONS
 from occfer.saliency import on_pictures
 
 begun = time.perf_counter()
@@ -130,10 +136,11 @@ look.add_patch(plt.Rectangle((left - 80, top), right - left, bottom - top, fill=
 look.set_axis_off()
 places = np.arange(len(EMOTIONS))
 bars.barh(places, found.probabilities[0], color=GREY, label="the whole")
-for votes, colour in zip(found.region_probabilities[0], PALETTE[1:], strict=False):
-    bars.plot(votes, places, "o", color=colour, markersize=4)
+for name, votes in zip(REGIONS, found.region_probabilities[0], strict=True):
+    bars.plot(votes, places, "o", color=REGION_STYLES[name][0], markersize=4, label=name)
 bars.set(yticks=places, yticklabels=EMOTIONS, xlim=(0, 1), xlabel="probability (bars: the whole; dots: a region each)")
 bars.invert_yaxis()
+bars.legend(fontsize=7)
 plt.show()
 print(f"most probable: {found.emotions[0]}, {found.probabilities[0].max():.2f}")
 
@@ -248,7 +255,8 @@ as_cut = replace(yours[torch.tensor(number_of)[bare]], ids=[faces.ids[row] for r
 only_cut, only_photographed, p = mcnemar(evaluate(model, as_cut), said.among(~masked.numpy()))
 display(Markdown(
     f"Of the {len(bare)} bare faces that were found, {only_cut} are read rightly only as SynthFER cuts them and "
-    f"{only_photographed} only as cut out of photographs (McNemar's exact test, p = {p:.2g})."
+    f"{only_photographed} only as cut out of photographs (McNemar's exact test, p = {p:.2g}): "
+    + ("more than luck would explain." if p < 0.05 else "so large a difference could still be luck.")
 ))
 
 # %% mystnb={"image": {"alt": "Two rows of the same rendered faces. Above as SynthFER cuts them, with hair and chin; below as they are cut out of photographs, closer and upright, some with a strip of the room at an edge."}}
@@ -260,12 +268,11 @@ for column, (row, face) in enumerate(pairs):
 plt.show()
 
 # %% [markdown]
-# The second row of the table shows the same bare faces as the first, but for the few that were not found, and the
-# network reads them worse. The two intervals may overlap; since both are about the same faces, the test below the table
-# is the sharper question, and it says how far luck could go. Nothing happened to the people; they are cut closer, turned upright, were JPEG files in between, and at some edges a strip
-# of the room is seen. A network learns
-# the habits of a data set together with its subject {cite:p}`torralba2011bias`, and how faces are cut is the strongest
-# habit of all. There are two ways out. Either cut your faces as its training faces were cut, if you know how, or let it
+# The second row of the table shows the same bare faces as the first, but for the few that were not found. The two
+# intervals may overlap; since both are about the same faces, the test below the table is the sharper question, and its
+# sentence says how far luck could go. Nothing happened to the people; they are cut closer, turned upright, were JPEG
+# files in between, and at some edges a strip of the room is seen. A network learns the habits of a data set together
+# with its subject {cite:p}`torralba2011bias`, and how faces are cut is one of these habits. There are two ways out. Either cut your faces as its training faces were cut, if you know how, or let it
 # go on with training faces that are cut as yours are. `predict` says in its documentation how it cuts; most data
 # sets do not.
 #
@@ -290,7 +297,7 @@ print({part: f"{len(groups[part])} people, {mask.sum()} faces" for part, mask in
 # %% [markdown]
 # The set is small, as sets of one's own are. That decides how much can be told: an accuracy on 150 faces
 # is known to some eight points either way, and perhaps less exactly than that, since ten faces of one person need
-# not be ten independent ones (exercise 2).
+# not be ten independent ones ({ref}`an exercise below <own-people>`).
 #
 # ## Going on from where it stands
 #
@@ -511,7 +518,7 @@ display(Markdown(card[card.index("## Data"):card.index("| balanced")].replace("#
 # who are exposed to them {cite:p}`euaiact2024`. *Is it
 # true?* The seven names are a convention about faces and no window into feelings {cite:p}`barrett2019expressions`, and the tables
 # above say how often even the convention is missed. *For whom does it fail?* A mean over everybody hides those for
-# whom it is worse; your test set shows them only if they are in it (exercise 5).
+# whom it is worse; your test set shows them only if they are in it ({ref}`an exercise below <own-groups>`).
 #
 # ## Exercises
 

@@ -34,15 +34,20 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+
+REPOSITORY = "https://github.com/occfer/occfer"  # yours, if this is a fork
 
 spec = importlib.util.find_spec("occfer")
 if spec is None or spec.origin is None:  # no origin: a folder of that name, and nothing installed
     if not Path("occfer").exists():
-        clone = ["git", "clone", "--quiet", "--depth", "1", "https://github.com/occfer/occfer"]
+        clone = ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, "occfer"]
         subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "./occfer"], check=True)
+    if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
+        raise RuntimeError("All is installed; now restart the session and run all cells again.")
 if Path("occfer/book/results").is_dir():
     os.chdir("occfer/book")
 
@@ -87,18 +92,18 @@ compared = [each for name in ("views", "pretraining", "regions", "inference") fo
 
 # %%
 table = [
-    "| what | beside | on | ours, pictures/s | theirs | ratio | of single rounds | wanted | |",
-    "|---|---|---|--:|--:|--:|--:|--:|---|",
+    "| what | beside | on | pictures a call | ours, pictures/s | theirs | ratio | of single rounds | wanted | |",
+    "|---|---|---|--:|--:|--:|--:|--:|--:|---|",
 ]
 for row, _ in compared:
     start = f"| {row['what']} | {row['peer']} | {row['device'].upper()} |"
     if row["ratio"] is None:
-        table.append(f"{start} | | | | {row['asked']:.3g} | not run |")
+        table.append(f"{start} | | | | | {row['asked']:.3g} | not run |")
         continue
     verdict = "met" if row["ratio"] >= row["asked"] else "**missed**"
     rounds = [theirs / ours for ours, theirs in row["seconds"]]
     table.append(
-        f"{start} {row['ours_per_second']:,.0f} | {row['peer_per_second']:,.0f} | "
+        f"{start} {row['pictures']:,} | {row['ours_per_second']:,.0f} | {row['peer_per_second']:,.0f} | "
         f"{row['ratio']:.2f} | {min(rounds):.2f} to {max(rounds):.2f} | {row['asked']:.3g} | {verdict} |"
     )
 display(Markdown("\n".join(table)))
@@ -192,11 +197,11 @@ display(Markdown(
 # %% [markdown]
 # ## Where the time goes
 #
-# A missed wish asks for a reason, and a profiler gives it. Each bar of the figure is one call of one side on the
-# CPU, divided among PyTorch's operators, or onnxruntime's nodes, by the time that each takes itself.
+# A missed wish asks for a reason, and a profiler gives it. Each bar of the figure is one call of one side, divided
+# among PyTorch's operators, or onnxruntime's nodes, by the time that each takes itself.
 
 # %% mystnb={"image": {"alt": "Horizontal bars, two for each comparison on the CPU, ours above theirs, divided by operator. Convolution and its gradient fill most of the bars of pre-training, of the FGW step and of prediction; cutting regions is divided between copies and weighted sums of lines."}}
-ran = [row for row, _ in compared if row["device"] == "cpu" and row["ratio"] is not None]
+ran = [row for row, _ in compared if row["ratio"] is not None and row["operators"]]
 figure, axis = plt.subplots(figsize=(8, 0.62 * len(ran) + 1))
 for number, row in enumerate(ran):
     for side, (name, shares) in enumerate(row["operators"].items()):
@@ -214,7 +219,8 @@ for number, row in enumerate(ran):
                 axis.text(left + share / 2, height, words, ha="center", va="center", fontsize=size)
             left += share
         axis.text(-0.01, height, name, ha="right", va="center", fontsize=7)
-    words = f"{row['what'].partition(', 112')[0]}\nbeside {row['peer']}"
+    place = ", on the GPU" if row["device"] == "cuda" else ""
+    words = f"{row['what'].partition(', 112')[0]}{place}\nbeside {row['peer']}"
     axis.text(1.01, -(number + 0.2), words, va="center", fontsize=7)
 axis.set(xlim=(0, 1), xlabel="share of the time", yticks=[])
 axis.spines["left"].set_visible(False)
@@ -262,6 +268,8 @@ for row in {row["what"]: row for row, _ in compared if row["device"] == "cuda"}.
     if parts := row["milliseconds_of_parts"]:
         listed = ", ".join(f"{part} {each:.1f} ms" for part, each in parts.items())
         display(Markdown(f"- **{row['what']}, on the GPU.** One after the other its parts take: {listed}."))
+if all(row["device"] == "cpu" for row in ran):
+    display(Markdown("No profile on a GPU was recorded yet."))
 
 # %% [markdown]
 # On the GPU two wishes were missed. A whole step of OCL was to take hardly longer than the network in it, which is
@@ -273,8 +281,7 @@ for row in {row["what"]: row for row, _ in compared if row["device"] == "cuda"}.
 #
 # And to cut five regions is no faster there than to crop and resize one after the other. PyTorch's own resize is one
 # kernel a region, and our weighted sums of lines are several for all of them; they spare a processor half of its
-# arithmetic, and of arithmetic a GPU has enough. No profile on a GPU was recorded that would say more. In a step of FGW
-# it is a small part, as the line above says.
+# arithmetic, and of arithmetic a GPU has enough. In a step of FGW it is a small part, as the line above says.
 
 # %% [markdown]
 # ## Memory that stays
@@ -350,7 +357,9 @@ for device, on in {"the CPU": False, "a GPU": True}.items():
 # How is it done? A state's tensors are written first, and it counts only when a small file with their hash is
 # renamed into its place. The state before it stays as well. Whoever goes on takes the newest one whose hash is
 # right. And everything that decides the next step is in it, or is a function of the place in the
-# run: weights, the optimiser, and every random number, as {doc}`chapter 7 <07-training>` shows.
+# run: weights, the optimiser, and every random number, as {doc}`chapter 7 <07-training>` shows. The number of threads
+# is not: with more of them a sum on the CPU is added up in other pieces, and rounded otherwise. Whoever goes on with
+# another number is told so.
 
 # %% [markdown]
 # ## How not to cut a run short

@@ -7,6 +7,7 @@ network of timm is a single stage.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import timm
 import torch
@@ -182,13 +183,8 @@ def _mobilenet_v2(name: str, width: int | None, stem: str, pretrained: bool) -> 
     features = torchvision.models.mobilenet_v2(width_mult=(width or 32) / 32).features
     if pretrained:
         _load(features, _imagenet(name, under="features."))
-    halves = (2, 4, 7, 14)
-    stages, current = [], []
-    for number, layer in enumerate(features):
-        if number in halves:
-            stages, current = [*stages, nn.Sequential(*current)], []
-        current.append(layer)
-    return [*stages, nn.Sequential(*current)]
+    ends = (0, 2, 4, 7, 14, len(features))  # where the map is halved
+    return [nn.Sequential(*features[start:end]) for start, end in pairwise(ends)]
 
 
 def _any_timm(name: str, width: int | None, stem: str, pretrained: bool) -> list[nn.Module]:

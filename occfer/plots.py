@@ -4,7 +4,10 @@ Colours are Okabe and Ito's eight (Color Universal Design, 2008); where colour w
 things apart, line styles, markers and hatching say the same.
 """
 
+import io
+import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,6 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from occfer.engine.team import is_first_process
+from occfer.files import write_atomically
 from occfer.recipes import TIER
 from occfer.regions import REGIONS
 
@@ -160,7 +165,7 @@ def show_faces(
     return figure, axes
 
 
-def draw_boxes(axis: Axes, boxes: Tensor, side: tuple[int, int], names: Sequence[str] = REGIONS):
+def draw_boxes(axis: Axes, boxes: Tensor, side: tuple[int, int]) -> None:
     """Outline boxes given as shares of a picture of ``side`` (height, width) that ``axis`` shows.
 
     ``boxes``: top, left, height and width, as :func:`occfer.regions.region_boxes` gives them. Each
@@ -168,7 +173,7 @@ def draw_boxes(axis: Axes, boxes: Tensor, side: tuple[int, int], names: Sequence
     hides another.
     """
     rows, columns = side
-    for number, (name, box) in enumerate(zip(names, boxes.tolist(), strict=True)):
+    for number, (name, box) in enumerate(zip(REGIONS, boxes.tolist(), strict=True)):
         colour, line = REGION_STYLES[name]
         inset = 0.01 * (number + 0.5)
         top, left = (start + inset for start in box[:2])
@@ -182,7 +187,7 @@ CURVES = {
     "loss": ("loss",),
     "share": (
         "accuracy", "validation_accuracy", "knn_accuracy", "linear_accuracy",
-        "restrained", "fused_probability", "region_probability",
+        "restrained", "restrained_faces", "fused_probability", "region_probability",
     ),
     "on the unit sphere": ("alignment", "uniformity"),
 }  # fmt: skip
@@ -219,6 +224,30 @@ def show_history(history: Sequence[Mapping[str, Any]]) -> Figure:
             axis.legend(fontsize=8)
     stamp(figure)
     return figure
+
+
+def save_curves(history: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Draw :func:`show_history` into ``curves.png`` of a finished run's folder.
+
+    A picture that cannot be written is said, and is no reason to lose the run. Of several processes
+    only the first one draws.
+    """
+    if not is_first_process():
+        return
+    picture, path = io.BytesIO(), folder / "curves.png"
+    with plt.rc_context():
+        style()
+        figure = show_history(history)
+        figure.savefig(picture, format="png")
+        plt.close(figure)
+    try:
+        write_atomically(path, picture.getvalue())
+    except OSError as failure:
+        warnings.warn(
+            f"{path} could not be written ({failure}), but the network is saved all the same; "
+            "make room for it, and the same command draws it.",
+            stacklevel=2,
+        )
 
 
 def stamp(figure: Figure, about: str = "") -> None:

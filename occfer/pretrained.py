@@ -22,11 +22,9 @@ from torch import Tensor, nn
 from occfer.files import load_tensors, save_tensors, write_atomically
 from occfer.modelcard import data_names, model_card
 from occfer.randomness import seeded_modules
-from occfer.recipes import Recipe, as_dict, from_dict, network_options
+from occfer.recipes import Recipe, as_dict
 
 WEIGHTS, WORDS, CARD = "model.safetensors", "config.json", "README.md"
-OLD_WORDS = "model.json"
-"""The words of folders that hold a recipe and a SHA-256 only."""
 MAX_WORDS, MAX_SIZE = 2**20, 4096
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
@@ -101,6 +99,9 @@ class Pretrained(nn.Module):
             "recipe": stated,
             "data": data_names(record) if record else None,
         }
+        # Names tell people what a network learnt from; hashes tell programs.
+        sets = (record or {}).get("data", {})
+        words["faces"] = {role: each["sha256"] for role, each in sets.items() if "sha256" in each}
         # Before anything is written: a record that gives no card leaves the folder as it is.
         card = model_card(words, record or {}).encode("utf-8", "backslashreplace")
         # The options stand in the weights' file too, and so under its hash.
@@ -109,7 +110,6 @@ class Pretrained(nn.Module):
         words["sha256"] = save_tensors(self.state_dict(), folder / WEIGHTS, options)
         write_atomically(folder / WORDS, (json.dumps(words, indent=1) + "\n").encode())
         write_atomically(folder / CARD, card)
-        (folder / OLD_WORDS).unlink(missing_ok=True)
         return folder
 
     @classmethod
@@ -159,16 +159,11 @@ def _folder(name: str | Path, revision: str | None) -> Path:
     return Path(files[0]).parent
 
 
-def words_file(folder: Path) -> Path | None:
-    """The file that says which network a folder holds, in today's form or the old one."""
-    return next((p for p in (folder / WORDS, folder / OLD_WORDS) if p.is_file()), None)
-
-
 def learnt_from(name: str | Path) -> list[str] | None:
     """Names of the data sets that a saved network learnt from; None where that was not recorded."""
-    path = words_file(_folder(name, None))
+    path = _folder(name, None) / WORDS
     try:
-        found = json.loads(path.read_text(encoding="utf-8")).get("data") if path else None
+        found = json.loads(path.read_text(encoding="utf-8")).get("data") if path.is_file() else None
         return None if found is None else [str(each) for each in found]
     except (ValueError, AttributeError, TypeError, RecursionError):
         return None  # whoever reads the network says that its words are damaged
@@ -176,8 +171,8 @@ def learnt_from(name: str | Path) -> list[str] | None:
 
 def _words(folder: Path) -> tuple[str, dict[str, Any], str]:
     """Kind of network, its options, and the SHA-256 of its weights."""
-    path = words_file(folder)
-    if path is None:
+    path = folder / WORDS
+    if not path.is_file():
         raise FileNotFoundError(
             f"{folder} should hold {WORDS} and {WEIGHTS}, but {WORDS} is not there; pass the "
             "folder that occfer pretrain or occfer finetune wrote."
@@ -186,21 +181,15 @@ def _words(folder: Path) -> tuple[str, dict[str, Any], str]:
         if path.stat().st_size > MAX_WORDS:
             raise ValueError(f"more than {MAX_WORDS} bytes")
         words = json.loads(path.read_text(encoding="utf-8"))
-        sha256 = str(words["sha256"])
-        if path.name == OLD_WORDS:
-            network, options = network_options(from_dict(words["recipe"]))
-        else:
-            network, options = words["network"], dict(words["options"])
+        network, options, sha256 = words["network"], dict(words["options"]), str(words["sha256"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as damage:
         raise ValueError(
             f"{path} should say which network the folder holds, with its options and a SHA-256, "
             f"but is damaged ({damage!r}); save the network again."
         ) from damage
-    return (
-        str(network),
-        options | ({"pretrained": False} if "pretrained" in options else {}),
-        sha256,
-    )
+    if "pretrained" in options:
+        options["pretrained"] = False  # the weights are here: none are downloaded first
+    return str(network), options, sha256
 
 
 def _check_fit(kind: type[Pretrained], options: Mapping[str, Any], folder: Path) -> None:

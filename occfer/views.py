@@ -16,11 +16,10 @@ from jaxtyping import Bool, Float, Num
 from torch import Generator, Tensor
 
 from occfer.occlusion.blocks import ASPECT, Blocks, Fill, block_mask, draw_blocks, draw_fill, paint
+from occfer.occlusion.light import LUMA
 from occfer.randomness import coin, fresh_generator, sent, uniform
 from occfer.recipes import ViewRecipe
 
-LUMA = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in the luminance (ITU-R BT.601)."""
 # RGB → YIQ (NTSC, 1953). A rotation of the I–Q plane turns the hue and keeps the luminance.
 YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
 

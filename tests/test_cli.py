@@ -18,7 +18,6 @@ from PIL import Image
 
 from occfer import PlainClassifier
 from occfer.cli import main, training
-from occfer.cli.training import draw
 from occfer.data import load_faces
 from occfer.emotions import EMOTIONS
 from occfer.engine.curves import read_table
@@ -26,6 +25,7 @@ from occfer.engine.evaluate import Predictions, evaluate
 from occfer.engine.export import OnnxClassifier
 from occfer.engine.models import load_model
 from occfer.engine.records import Record
+from occfer.plots import save_curves
 
 ROOT = Path(__file__).resolve().parents[1]
 # oneDNN's convolutions of 4 channels write beyond their memory on some processors.
@@ -133,7 +133,7 @@ def test_curves_without_room_are_said_and_the_command_goes_on(tmp_path) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
         with pytest.warns(UserWarning, match=r"curves\.png could not be written .* make room"):
-            draw(history, tmp_path)
+            save_curves(history, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)

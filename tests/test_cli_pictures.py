@@ -69,7 +69,7 @@ def test_an_empty_name_is_not_the_folder_one_stands_in(network) -> None:
 @pytest.mark.parametrize("command", [("predict", "wall.png"), ("evaluate",)])
 def test_a_device_that_is_not_here_is_one_sentence(network, command) -> None:
     told = said(*command, "--model", network, "--device", "toaster")
-    assert told.startswith("occfer: --device should be cpu, or an accelerator that is here")
+    assert told.startswith("occfer: device should be cpu, or an accelerator that is here")
     assert "\n" not in told
 
 

@@ -16,13 +16,11 @@ from huggingface_hub import ModelCard, constants
 from occfer import EMOTIONS, FGW, Encoder, PlainClassifier, load_model
 from occfer.cli import main
 from occfer.engine.evaluate import Predictions
-from occfer.engine.finetune import build_classifier
-from occfer.engine.pretrain import build_encoder
 from occfer.engine.records import make_record
 from occfer.files import file_sha256, save_tensors
 from occfer.modelcard import UNKNOWN
 from occfer.pretrained import MAX_WORDS, Pretrained, learnt_from
-from occfer.recipes import FinetuneRecipe, NetworkRecipe, PretrainRecipe, as_dict
+from occfer.recipes import FinetuneRecipe, NetworkRecipe, as_dict
 
 SMALL = dict(width=8, stem="small")
 NETWORKS = {
@@ -104,33 +102,6 @@ def test_a_network_that_does_not_name_its_options_is_refused(kinds) -> None:
         class Mine(FGW):
             def __init__(self, *parts):
                 super().__init__()
-
-
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        PretrainRecipe(network=NetworkRecipe(size=24, **SMALL)),
-        FinetuneRecipe(network=NetworkRecipe(size=24, **SMALL), method="plain"),
-        FinetuneRecipe(
-            network=NetworkRecipe(size=24, **SMALL), corner=0.6, head="separate", pretrained=True
-        ),
-    ],
-)
-def test_folders_of_recipe_and_hash_stay_readable(tmp_path, pictures, recipe) -> None:
-    """Such as were written before networks knew their own options; nothing is downloaded."""
-    if isinstance(recipe, PretrainRecipe):
-        model = build_encoder(recipe)
-    else:
-        model = build_classifier(FinetuneRecipe(**{**vars(recipe), "pretrained": False}))
-    sha256 = save_tensors(model.state_dict(), tmp_path / "model.safetensors")
-    words = {"recipe": as_dict(recipe), "sha256": sha256}
-    (tmp_path / "model.json").write_text(json.dumps(words))
-    again = load_model(tmp_path)
-    assert type(again) is type(model)
-    assert same(model, again, pictures(2, 3, 30, 30))
-    again.save_pretrained(tmp_path, recipe)
-    assert not (tmp_path / "model.json").exists()
-    assert same(model, type(model).from_pretrained(tmp_path), pictures(2, 3, 30, 30))
 
 
 def test_reading_leaves_the_global_random_state_alone(folder, global_chance) -> None:
@@ -354,11 +325,6 @@ def test_the_card_is_titled_by_network_and_backbone(tmp_path) -> None:
 def test_whoever_may_read_the_card_may_read_the_weights(folder) -> None:
     modes = {each.name: each.stat().st_mode for each in folder.iterdir()}
     assert len(set(modes.values())) == 1, modes
-
-
-def test_words_of_today_count_before_old_ones_beside_them(folder) -> None:
-    (folder / "model.json").write_text(json.dumps({"recipe": {}, "sha256": ""}))
-    assert isinstance(load_model(folder), FGW)
 
 
 def test_a_card_without_a_record_claims_nothing(folder) -> None:

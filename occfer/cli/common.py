@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import nn
 
 from occfer.data import DATA_SETS, load_faces
+from occfer.data.detect import require_device
 from occfer.data.faceset import FaceSet
 from occfer.data.storage import MANIFEST
 from occfer.engine.team import is_first_process
@@ -50,14 +50,13 @@ class Faces(Data):
 
 def placed(model: nn.Module, device: str) -> nn.Module:
     """A network on a device; says so where there is no such device."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as missing:
-        raise ValueError(
-            f"--device should be cpu, or an accelerator that is here, such as cuda, got {device!r} "
-            f"({str(missing).splitlines()[0][:80]})."
-        ) from missing
-    return model.to(device)
+    return model.to(require_device(device))
+
+
+def refuse_given(command: object, why: str, **usual: object) -> None:
+    """Refuse options that would change nothing, where they are not as they are left out."""
+    if given := [f"--{name}" for name, value in usual.items() if getattr(command, name) != value]:
+        raise ValueError(f"{why}, so {', '.join(given)} would change nothing; leave that out.")
 
 
 def run_name(out: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 import tyro
 
 from occfer import recipes
-from occfer.cli.common import Data, Split
+from occfer.cli.common import Data, Split, refuse_given
 from occfer.data import load_faces
 from occfer.data.duplicates import DISTANCE
 from occfer.experiments import datacard, duplicates, occlusion_ferplus, table1
@@ -53,7 +53,8 @@ class Reproduce(Data):
         if self.out is not None:
             self.results, self.runs = self.out / "results", self.out / "runs"
         if self.experiment == occlusion_ferplus.EXPERIMENT:
-            self._refuse_training()
+            why = f"{self.experiment} trains nothing and scores every recorded row and seed"
+            refuse_given(self, why, seeds=1, rows=None, minutes=None, shrink=None, plan=False)
             record = occlusion_ferplus.measure(self.data, self.tier, self.root, self.results)
             for labels in occlusion_ferplus.LABELS:
                 print(f"labels: {labels}\n{occlusion_ferplus.as_markdown(record, labels)}")
@@ -80,14 +81,6 @@ class Reproduce(Data):
             for what, value, (low, high) in record.results():
                 name = f"{record.name} {what}".strip()
                 print(f"{name}\t{value:.4f}\t[{low:.4f}, {high:.4f}]")
-
-    def _refuse_training(self) -> None:
-        usual = dict(seeds=1, rows=None, minutes=None, shrink=None, plan=False)
-        if given := [f"--{name}" for name, value in usual.items() if getattr(self, name) != value]:
-            raise ValueError(
-                f"{self.experiment} trains nothing and scores every recorded row and seed, so "
-                f"{', '.join(given)} would change nothing; leave that out."
-            )
 
 
 @dataclass
@@ -141,13 +134,9 @@ class Occlude:
     """Make every variant that the manifest names once more, and compare."""
 
     def run(self) -> None:
-        usual = dict(variants=None, real=False, seed=testsets.SEED)
-        given = [f"--{name}" for name, value in usual.items() if getattr(self, name) != value]
-        if self.check and given:
-            raise ValueError(
-                f"--check makes what the manifest states, so {', '.join(given)} would change "
-                "nothing; leave that out."
-            )
+        if self.check:
+            why = "--check makes what the manifest states"
+            refuse_given(self, why, variants=None, real=False, seed=testsets.SEED)
         faces = load_faces(self.data, self.split, self.root)
         if self.check:
             manifest = testsets.Manifest.load(self.manifest)

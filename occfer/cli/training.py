@@ -1,12 +1,9 @@
 """Networks: ``occfer pretrain``, ``finetune``, ``evaluate``, ``predict`` and ``export``."""
 
-import io
 import json
 import sys
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import tyro
 
@@ -14,7 +11,6 @@ from occfer import recipes
 from occfer.cli.common import Faces, Split, placed, run_name, say
 from occfer.data.align import SIZE
 from occfer.data.camera import frames
-from occfer.data.duplicates import drop_leaks
 from occfer.data.extract import Choice
 from occfer.data.faceset import FaceSet
 from occfer.data.pictures import BadPicture
@@ -27,10 +23,9 @@ from occfer.engine.predict import NoFace, files, predict
 from occfer.engine.pretrain import build_views, pretrain
 from occfer.engine.probes import Probes
 from occfer.engine.records import make_record
-from occfer.engine.team import is_first_process
 from occfer.experiments import table1
-from occfer.files import writable, write_atomically
-from occfer.plots import show_history, style
+from occfer.files import writable
+from occfer.plots import save_curves
 from occfer.pretrained import learnt_from
 
 
@@ -47,7 +42,7 @@ class Pretrain(Faces):
     def run(self) -> None:
         name = run_name(self.out)
         splits = table1.Splits(*(self.load(split) for split in ("train", "val", "test")))
-        pool = drop_leaks(splits.train, splits.validation, splits.test)
+        pool = splits.pool
         watchers = [*self._probes(pool, splits.validation), Curves(self.out)]
         result = pretrain(pool, self.recipe, run=self.out, watchers=watchers)
         record = make_record(
@@ -60,7 +55,7 @@ class Pretrain(Faces):
         )
         folder = save_model(result.encoder, self.recipe, self.out / "model", record.values)
         say(f"encoder: {folder}\nrecord: {record.save(self.out)}")
-        draw(result.history, self.out)
+        save_curves(result.history, self.out)
 
     def _probes(self, *splits: FaceSet) -> list[Probes]:
         labelled = [faces[faces.labels >= 0] for faces in splits]
@@ -109,7 +104,7 @@ class Finetune(Faces):
         )
         folder = save_model(result.model, self.recipe, self.out / "model", record.values)
         say(f"model: {folder}\nrecord: {record.save(self.out)}")
-        draw(result.history, self.out)
+        save_curves(result.history, self.out)
 
 
 @dataclass
@@ -197,20 +192,3 @@ class Export:
 
     def run(self) -> None:
         print(f"onnx: {export_onnx(load_classifier(self.model), self.out, self.side)}")
-
-
-def draw(history: list[dict[str, Any]], folder: Path) -> None:
-    """The curves of a finished run, which are no reason to lose it; one process draws for all."""
-    if not is_first_process():
-        return
-    style()
-    picture, path = io.BytesIO(), folder / "curves.png"
-    show_history(history).savefig(picture, format="png")
-    try:
-        write_atomically(path, picture.getvalue())
-    except OSError as failure:
-        warnings.warn(
-            f"{path} could not be written ({failure}), but the network is saved all the same; "
-            "make room for it, and the same command draws it.",
-            stacklevel=2,
-        )

@@ -13,16 +13,14 @@ TEMPLATE = np.array(
 points of ``FaceSet`` in a face of 112 x 112 pixels: x and y; the first pixel's centre is (0, 0)."""
 
 
-def similarity(
-    points: Float32[np.ndarray, "faces 5 2"], to: Float64[np.ndarray, "5 2"] = TEMPLATE
-) -> Float64[np.ndarray, "faces 2 3"]:
-    """The rotation, scale and shift that bring points nearest to ``to`` (least squares).
+def similarity(points: Float32[np.ndarray, "faces 5 2"]) -> Float64[np.ndarray, "faces 2 3"]:
+    """The rotation, scale and shift that bring points nearest to ``TEMPLATE`` (least squares).
 
     As complex numbers p and q around their means a similarity is q = s p, and the best s is
     sum(q p*) / sum(|p|^2): Umeyama's solution (1991, doi:10.1109/34.88573) without reflections.
     """
     p = points[..., 0] + 1j * points[..., 1].astype(np.float64)
-    q = to[:, 0] + 1j * to[:, 1]
+    q = TEMPLATE[:, 0] + 1j * TEMPLATE[:, 1]
     centre = p.mean(axis=1, keepdims=True)
     p = p - centre
     scale = (p.conj() * (q - q.mean())).sum(axis=1) / (np.abs(p) ** 2).sum(axis=1)
@@ -39,9 +37,9 @@ def moved(
 
 
 def warp(
-    picture: Image.Image, matrix: Float64[np.ndarray, "2 3"], size: int = SIZE
-) -> UInt8[np.ndarray, "size size 3"]:
-    """The part of a picture that a similarity brings into ``size`` x ``size`` pixels.
+    picture: Image.Image, matrix: Float64[np.ndarray, "2 3"]
+) -> UInt8[np.ndarray, "112 112 3"]:
+    """The part of a picture that a similarity brings into ``SIZE`` x ``SIZE`` pixels.
 
     A face that is made smaller is first averaged over whole pixels, so that nothing flickers;
     what lies outside the picture is black.
@@ -49,7 +47,7 @@ def warp(
     factor = max(1, int(1 / np.hypot(*matrix[:, 0])))
     back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
     # Pillow counts from the corner of a pixel, landmarks from its centre.
-    corners = np.array([[0, 0], [0, size], [size, 0], [size, size]]) - 0.5
+    corners = np.array([[0, 0], [0, SIZE], [SIZE, 0], [SIZE, SIZE]]) - 0.5
     where = corners @ back[:2, :2].T + back[:2, 2] + 0.5
     low = np.floor(where.min(axis=0)).astype(int) - factor
     high = np.ceil(where.max(axis=0)).astype(int) + factor
@@ -57,5 +55,5 @@ def warp(
     start = (back[:2, 2] + 0.5 - back[:2, :2].sum(axis=1) * 0.5 - low) / factor
     turn = back[:2, :2] / factor
     data = (*turn[0], start[0], *turn[1], start[1])
-    fitted = part.transform((size, size), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
+    fitted = part.transform((SIZE, SIZE), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
     return np.asarray(fitted)

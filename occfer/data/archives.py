@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol, runtime_checkable
 
-from occfer.files import whole_folder
-
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 CHUNK = 2**20
 # A long name or further attributes of a tar's member, which are read in one piece.
@@ -84,7 +82,7 @@ def read_files(archive: str | Path, limits: Limits | None = None) -> Iterator[tu
     """Path and content of every file in an archive, in its order; nothing is written anywhere.
 
     Raises:
-        BadArchive: as ``extract``; files before the offending one have then been given.
+        BadArchive: as ``unpack``; files before the offending one have then been given.
     """
     for path, chunks in stream_files(archive, limits):
         yield path, b"".join(chunks)
@@ -106,26 +104,18 @@ def stream_files(
             yield path, _chunks(file, archive)
 
 
-def extract(archive: str | Path, folder: str | Path, limits: Limits | None = None) -> Path:
-    """Write an archive's files to ``folder``, which must not exist yet, and return its path.
+def unpack(archive: str | Path, folder: Path, limits: Limits | None = None) -> None:
+    """Write an archive's files to an empty folder, a draft of :func:`occfer.files.whole_folder`,
+    so that one that is refused halfway leaves nothing.
 
-    All is written to a sibling folder first and renamed when complete, so a refused or
-    interrupted archive leaves nothing. Owners, modes, times and empty folders are not kept.
+    Owners, modes, times and empty folders are not kept.
 
     Raises:
-        FileExistsError: ``folder`` exists.
-        FileNotFoundError: the archive does not.
+        FileNotFoundError: there is no such archive.
         BadArchive: it is broken, cut short or encrypted, or holds a path that is absolute, has
             a drive letter or leads outside, a link, a device, one path twice, a header of more than
             ``MAX_HEADER`` bytes, a compression without a limit, or more than ``limits`` allows.
     """
-    with whole_folder(Path(folder)) as unfinished:
-        unpack(archive, unfinished, limits)
-    return Path(folder)
-
-
-def unpack(archive: str | Path, folder: Path, limits: Limits | None = None) -> None:
-    """Write an archive's files to an empty folder; see ``extract``, which leaves no half."""
     for path, chunks in stream_files(archive, limits):
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 
@@ -47,7 +48,8 @@ def cached(
         return splits[split]
     try:
         for key, faces in splits.items():
-            _keep(faces, folder / key)
+            with suppress(FileExistsError):  # another process decoded the same and was faster
+                save_faces(faces, folder / key)
         return open_faces(folder / split, verify=False)
     except OSError as error:
         warnings.warn(
@@ -74,11 +76,3 @@ def fingerprint(sources: Iterable[Path]) -> str:
 def _watched(source: Path) -> list[Path]:
     """A file itself; a folder with all folders in it, behind links too."""
     return [source] if source.is_file() else sorted(path for path, _ in walk(source))
-
-
-def _keep(faces: FaceSet, folder: Path) -> None:
-    try:
-        save_faces(faces, folder)
-    except FileExistsError:
-        # Another process decoded the same source and was faster.
-        return

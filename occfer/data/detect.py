@@ -23,6 +23,9 @@ from torchvision.ops import nms
 
 from occfer.data.areas import AreaSums
 
+# What each of the three networks must give a face; from one scale of the pyramid to the next.
+THRESHOLDS, SHRINK = (0.6, 0.7, 0.7), 0.709
+
 # Parts of pictures that go through the second and third network at once.
 PARTS = 64
 
@@ -57,28 +60,20 @@ class Detector:
 
     Args:
         min_face: side in pixels of the smallest face to look for.
-        thresholds: what each of the three networks must give a face.
-        shrink: from one scale of the pyramid to the next.
         device: of the networks.
 
     Raises:
-        ValueError: a setting out of range.
+        ValueError: a face too small, or a device that is not here.
     """
 
     def __init__(
         self,
         min_face: int = 20,
-        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
-        shrink: float = 0.709,
         device: torch.device | str = "cpu",
     ) -> None:
-        if min_face < 12 or not 0 < shrink < 1 or not all(0 < each < 1 for each in thresholds):
-            raise ValueError(
-                f"min_face must be at least 12 pixels, shrink and thresholds must lie between 0 "
-                f"and 1, got {min_face}, {shrink} and {thresholds}."
-            )
-        self.min_face, self.thresholds, self.shrink = min_face, thresholds, shrink
-        self.device = torch.device(device)
+        if min_face < 12:
+            raise ValueError(f"min_face must be at least 12 pixels, got {min_face}.")
+        self.min_face, self.device = min_face, require_device(device)
         networks = Proposals(), RNet(), ONet()
         networks[1].pool1 = _Pool()
         for network in networks:
@@ -115,7 +110,7 @@ class Detector:
                 shrunk = np.stack([sums[n].whole(shape) for n in members])
                 shifts, scores = self.propose(self._input(shrunk))
                 for n, shift, score in zip(members, shifts.cpu(), scores.cpu(), strict=True):
-                    boxes = _candidates(shift, score, scale, self.thresholds[0])
+                    boxes = _candidates(shift, score, scale, THRESHOLDS[0])
                     found[n].append(_suppressed(boxes, 0.5))
         return [_suppressed(torch.cat(boxes), 0.7) for boxes in found]
 
@@ -124,8 +119,8 @@ class Detector:
         left = side * scale
         while left >= 12:
             yield scale
-            scale *= self.shrink
-            left *= self.shrink
+            scale *= SHRINK
+            left *= SHRINK
 
     def _second(self, sums: list[AreaSums], found: list[Candidates]) -> list[Candidates]:
         """The second one looks at the candidates, each at 24 x 24."""
@@ -133,7 +128,7 @@ class Detector:
         better = []
         for boxes, (shifts, sure) in zip(found, outputs, strict=True):
             scores = sure[:, 1]
-            good = scores > self.thresholds[1]
+            good = scores > THRESHOLDS[1]
             boxes = torch.cat([boxes[good, :4], scores[good, None], shifts[good]], dim=1)
             better.append(_suppressed(boxes, 0.7))
         return better
@@ -144,7 +139,7 @@ class Detector:
         faces = []
         for boxes, (shifts, points, sure) in zip(found, outputs, strict=True):
             scores = sure[:, 1]
-            good = scores > self.thresholds[2]
+            good = scores > THRESHOLDS[2]
             boxes = torch.cat([boxes[good, :4], scores[good, None], shifts[good]], dim=1)
             sides = boxes[:, 2:4] - boxes[:, :2] + 1
             points = points[good].view(-1, 2, 5).mT * sides[:, None] + boxes[:, None, :2] - 1
@@ -178,6 +173,17 @@ class Detector:
     def _input(self, pixels: Float32[np.ndarray, "n h w 3"]) -> Float32[Tensor, "n 3 h w"]:
         """Channels last in memory."""
         return torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
+
+
+def require_device(device: torch.device | str) -> torch.device:
+    """A device by its name; says so where there is no such one."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as missing:
+        raise ValueError(
+            f"device should be cpu, or an accelerator that is here, such as cuda; got "
+            f"{str(device)!r} ({str(missing).splitlines()[0][:80]})."
+        ) from missing
 
 
 def _side_by_side(

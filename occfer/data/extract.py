@@ -7,11 +7,10 @@ are unfolded at once than ``PIXELS`` says.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import rmtree
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -60,13 +59,6 @@ class Extractor:
 
     def __init__(self, choice: Choice | None = None, device: torch.device | str = "cpu") -> None:
         self.choice = choice or Choice()
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as missing:
-            raise ValueError(
-                f"device should be cpu, or an accelerator that is here, such as cuda; got "
-                f"{str(device)!r} ({str(missing).splitlines()[0][:80]})."
-            ) from missing
         # Boxes of a face differ a little in height and width, so smaller ones are looked for too.
         self.detector = Detector(max(12, self.choice.min_face * 3 // 4), device=device)
 
@@ -130,16 +122,9 @@ class Extractor:
                 into.matrices.append(matrices[number])
 
 
-@runtime_checkable
-class Engine(Protocol):
-    """Who does the work: ``one_by_one``, or ``occfer.data.cluster.OnRay``."""
-
-    def __call__(
-        self, sources: Sequence[Source], size: int, parts: Path, choice: Choice, device: str
-    ) -> Iterator[int]:
-        """Make all parts of the sources, of ``size`` pictures each, in the folder ``parts``;
-        gives the numbers of pictures that are through."""
-        ...
+Engine = Callable[[Sequence[Source], int, Path, Choice, str], Iterator[int]]
+"""Who does the work, ``one_by_one`` or ``occfer.data.cluster.OnRay``: makes all parts of the
+sources, of so many pictures each, in a folder; gives the numbers of pictures that are through."""
 
 
 def one_by_one(
@@ -217,7 +202,7 @@ def _plan(stated: Path) -> object:
         return None
 
 
-def _claim(out: Path, sources: list[Files | Shard], choice: Choice) -> None:
+def _claim(out: Path, sources: list[Source], choice: Choice) -> None:
     """Write what is extracted from what, or compare it with what is written."""
     plan = {
         "pictures": sum(source.count for source in sources if isinstance(source, Files)),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from occfer.data.faceset import FaceSet
 from occfer.data.fer2013 import SPLITS, fer2013
-from occfer.data.sources import check_split, data_root, missing
+from occfer.data.sources import check_split, find_beside
 from occfer.emotions import EMOTIONS, FERPLUS, UNLABELLED, from_ferplus
 
 COLUMNS = (*FERPLUS, "unknown", "NF")
@@ -60,7 +60,7 @@ def ferplus(
 
 def _with_votes(split: str, root: str | Path | None, check_counts: bool) -> FaceSet:
     faces = fer2013(split, root, check_counts)
-    table = _find(root, TABLES, HOW_TO_GET)
+    table = find_beside(root, TABLES, ("", "ferplus", ".."), "FER+", HOW_TO_GET)
     found = read_votes(table)
     if check_counts:
         _check_share(sum(identifier in found for identifier in faces.ids), faces, table)
@@ -134,21 +134,7 @@ def _identifiers(row: Mapping[str, str], number: int) -> list[str]:
     """The face's id as picture, where the row has a path, and as row of FER2013's table."""
     if "path" not in row:
         return [f"{row['Usage']}_row{number:05d}"]
-    return [_identifier(row["path"]), f"{row['usage']}_row{int(row['row']):05d}"]
-
-
-def _identifier(path: str) -> str:
-    return path.rpartition(".")[0]
-
-
-def _find(root: str | Path | None, names: tuple[str, ...], how_to_get: str) -> Path:
-    root = data_root(root, "FER+", how_to_get)
-    base = root if root.is_dir() else root.parent
-    for place in (base, base / "ferplus", base.parent):
-        for name in names:
-            if (place / name).is_file():
-                return place / name
-    raise missing("FER+", f"{base} holds no {' or '.join(names)}", how_to_get)
+    return [row["path"].rpartition(".")[0], f"{row['usage']}_row{int(row['row']):05d}"]
 
 
 def rows(table: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:

@@ -139,10 +139,8 @@ def read_list(labels: Path) -> list[Entry]:
     return entries
 
 
-def validation(
-    entries: Iterable[Entry], share: float = VAL_SHARE, seed: int = VAL_SEED
-) -> set[Entry]:
-    """``share`` of the entries of each expression, rounded.
+def validation(entries: Iterable[Entry], seed: int = VAL_SEED) -> set[Entry]:
+    """``VAL_SHARE`` of the entries of each expression, rounded.
 
     They are ranked by a hash of seed and id, so the choice depends on no library's generator.
     """
@@ -150,7 +148,7 @@ def validation(
     chosen: set[Entry] = set()
     for label in range(len(EMOTIONS)):
         of_label = [entry for entry in ranked if entry.label == label]
-        chosen.update(of_label[: round(share * len(of_label))])
+        chosen.update(of_label[: round(VAL_SHARE * len(of_label))])
     return chosen
 
 

@@ -16,7 +16,7 @@ import torch
 from occfer.data import ferplus, rafdb
 from occfer.data.faceset import FaceSet
 from occfer.data.fer2013 import fer2013
-from occfer.data.sources import check_split, data_root, missing, read_text
+from occfer.data.sources import check_split, find_beside, read_text
 from occfer.emotions import FERPLUS, RAFDB, UNLABELLED, from_ferplus, from_rafdb
 
 CHALLENGES = ("occlusion", "pose30", "pose45")
@@ -160,14 +160,8 @@ def read_joined(table: Path) -> dict[str, int]:
 
 
 def _find(root: str | Path | None, *files: str) -> Path:
-    """The first of these files that is there, wherever it lies."""
-    root = data_root(root, "RAN's list", HOW_TO_GET)
-    base = root if root.is_dir() else root.parent
-    places = (base, base / "ran", base / "ferplus", base / "rafdb", base.parent)
-    for path in (place / file for file in files for place in places):
-        if path.is_file():
-            return path
-    raise missing("RAN's list", f"{base} holds no {files[0]}", HOW_TO_GET)
+    places = ("", "ran", "ferplus", "rafdb", "..")
+    return find_beside(root, files, places, "RAN's list", HOW_TO_GET)
 
 
 def _ferplus_ids(root: str | Path | None, listed: Mapping[str, int], faces: FaceSet) -> list[str]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -30,21 +29,6 @@ Picture = tuple[str, Callable[[], Pixels]]
 SHARD = ".tar"
 # Pieces of a picture in a tar; one more than a picture may have, so that an excess is seen.
 _PIECES = pictures.MAX_BYTES // CHUNK + 1
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Pictures that one worker goes through, in their order."""
-
-    number: int
-    """Its place among the sources of an extraction."""
-    count: int | None
-    """How many pictures there are, where that is known beforehand."""
-
-    def pictures(self) -> Iterator[Picture]:
-        """Its pictures, the same each time; those of a shard hold their bytes until they are
-        dropped, those of files are read when their pixels are asked for."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -89,7 +73,16 @@ class Shard:
                 yield self.name, partial(_refuse, f"{held} pictures, expected {self.count}")
 
 
-def find_sources(folder: Path, size: int, out: Path | None = None) -> list[Files | Shard]:
+Source = Files | Shard
+"""Pictures that one worker goes through in their order, the same each time: its place among the
+sources of an extraction (``number``), and how many there are, where that is known (``count``).
+
+A shard's pictures hold their bytes until they are dropped, files are read when their pixels are
+asked for.
+"""
+
+
+def find_sources(folder: Path, size: int, out: Path | None = None) -> list[Source]:
     """All pictures below a folder: its files, hidden ones aside, then its shards.
 
     Args:
@@ -126,7 +119,7 @@ def find_sources(folder: Path, size: int, out: Path | None = None) -> list[Files
     ]
 
 
-def digest(sources: list[Files | Shard]) -> str:
+def digest(sources: list[Source]) -> str:
     """SHA-256 of the names and sizes of files and shards."""
     lines = []
     for source in sources:

@@ -1,7 +1,7 @@
 """Where data sets lie, and what every reader says when one is not there or not whole."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from occfer.data.pictures import SUFFIXES
@@ -25,6 +25,25 @@ def data_root(root: str | Path | None, data_set: str, how_to_get: str) -> Path:
     if not Path(root).exists():
         raise missing(data_set, f"{root} does not exist", how_to_get)
     return Path(root)
+
+
+def find_beside(
+    root: str | Path | None, files: Sequence[str], places: Sequence[str], what: str, how_to_get: str
+) -> Path:
+    """The first of these files that lies in ``root``, or beside it where that is a file itself.
+
+    Args:
+        places: folders to look in, as paths from there.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    root = data_root(root, what, how_to_get)
+    base = root if root.is_dir() else root.parent
+    for path in (base / place / file for file in files for place in places):
+        if path.is_file():
+            return path
+    raise missing(what, f"{base} holds no {' or '.join(files)}", how_to_get)
 
 
 def missing(data_set: str, what: str, how_to_get: str) -> FileNotFoundError:

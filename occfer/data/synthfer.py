@@ -5,8 +5,8 @@ every face is in the public domain (CC0). The people do not exist and the expres
 rule, so results on it say how a method works, never how people feel.
 """
 
-import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +21,7 @@ from occfer.data.faceset import FaceSet
 from occfer.data.pictures import decode
 from occfer.data.sources import check_split
 from occfer.emotions import EMOTIONS
+from occfer.files import file_sha256
 
 SIZE = 112
 SPLITS = ("train", "val", "test")
@@ -84,7 +85,7 @@ def checked(path: Path, sha256: str) -> Path:
             f"The SynthFER pack should be at {path}, but nothing is there; install occfer again, "
             "or render it with python -m tools.synthfer."
         )
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = file_sha256(path)
     if found != sha256:
         raise ValueError(
             f"The SynthFER pack {path} should have SHA-256 {sha256}, got {found}: it is damaged "
@@ -108,16 +109,8 @@ def resized(faces: FaceSet, size: int) -> FaceSet:
             for chunk in faces.images.split(256)
         ]
     )
-    return FaceSet(
-        images=images,
-        labels=faces.labels,
-        ids=faces.ids,
-        # (0, 0) is the centre of the first pixel, so its corner stays, not its centre.
-        landmarks=(faces.landmarks + 0.5) * scale - 0.5,
-        name=faces.name,
-        split=faces.split,
-        extras=faces.extras,
-    )
+    # (0, 0) is the centre of the first pixel, so its corner stays, not its centre.
+    return replace(faces, images=images, landmarks=(faces.landmarks + 0.5) * scale - 0.5)
 
 
 @cache

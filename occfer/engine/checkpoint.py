@@ -65,8 +65,13 @@ class Checkpoints:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        stated = self.folder / "recipe.json"
-        if stated.exists() and (self._states() or (self.folder / "model").exists()):
+        stated, begun = self.folder / "recipe.json", self._states()
+        if begun and not stated.exists():
+            raise ValueError(
+                f"{stated} should say which run the states beside it are of, but is not there; "
+                f"choose another folder, or delete {self.folder} to train again."
+            )
+        if stated.exists() and (begun or (self.folder / "model").exists()):
             found = json.loads(json.dumps(defaults or {})) | _recipe(stated)
             if differ := _differences(found, self.recipe):
                 raise ValueError(
@@ -110,6 +115,7 @@ class Checkpoints:
             "place": vars(place),
             "param_groups": groups,
             "scaler": dict(scaler or {}),
+            "threads": torch.get_num_threads(),
         }
         words["words_sha256"] = _words_sha256(words)
         write_atomically(path.with_suffix(".json"), json.dumps(words).encode())
@@ -139,6 +145,8 @@ class Checkpoints:
         _lay_out_like_parameters(optimizer)
         if words["scaler"]:
             load_scaler(words["scaler"])
+        if self.folder is not None and next(model.parameters()).device.type == "cpu":
+            _compare_threads(words["threads"])
         return words["place"], _under("best.", tensors) or None
 
     def _newest(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
@@ -152,6 +160,7 @@ class Checkpoints:
                     "place": Place(**words["place"]),
                     "param_groups": words["param_groups"],
                     "scaler": words.get("scaler"),
+                    "threads": words.get("threads"),
                 }
                 return needed, load_tensors(path.with_suffix(".safetensors"), words["sha256"])
             except (
@@ -162,9 +171,9 @@ class Checkpoints:
                 AttributeError,
                 RecursionError,
             ) as damage:
-                warnings.warn(
-                    f"{path} is passed over for the state before it: {damage}", stacklevel=3
-                )
+                warnings.warn(f"{path} is passed over: {damage}", stacklevel=3)
+        if self._states():
+            warnings.warn(f"no state in {self.folder} is sound; it begins anew.", stacklevel=3)
         return None
 
     def _unfinished(self) -> list[Path]:
@@ -187,8 +196,18 @@ def _recipe(path: Path) -> dict[str, Any]:
     except (ValueError, TypeError, RecursionError) as damage:
         raise ValueError(
             f"{path} should say which run the folder holds, but is damaged ({damage}); choose "
-            "another folder, or delete this one to train again."
+            f"another folder, or delete {path.parent} to train again."
         ) from damage
+
+
+def _compare_threads(before: int | None) -> None:
+    """States that are older than this do not say how many there were."""
+    if before not in (None, now := torch.get_num_threads()):
+        warnings.warn(
+            f"the run goes on with {now} threads and had {before}; sums on a CPU are then rounded "
+            f"otherwise. For the very same weights set OMP_NUM_THREADS={before}.",
+            stacklevel=3,
+        )
 
 
 def _words_sha256(words: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ Accuracy against occlusion (§3.5, Figure 3) is a curve over such conditions. As
 is kept are the predictions for each face, and every number is computed from those.
 """
 
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,12 +11,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from torch import nn
 
-from occfer.data.faceset import FaceSet
-from occfer.engine.evaluate import Predictions, evaluate, require_same_faces
-from occfer.engine.measurements import Measurements
-from occfer.files import write_atomically
+from occfer.engine.evaluate import Predictions, require_same_faces
+from occfer.engine.measurements import Measurements, write_arrays
 
 
 class Conditions(Mapping[str, Predictions]):
@@ -52,9 +48,8 @@ class Conditions(Mapping[str, Predictions]):
     def save(self, path: str | Path) -> Path:
         """Write one ``.npz``: ids and targets once, labels and probabilities by condition."""
         first = next(iter(self.values()))
-        content = io.BytesIO()
-        np.savez_compressed(
-            content,
+        return write_arrays(
+            path,
             conditions=np.array(list(self)),
             ids=np.array(first.ids),
             targets=first.targets.astype(np.int8),
@@ -63,8 +58,6 @@ class Conditions(Mapping[str, Predictions]):
                 np.float16
             ),
         )
-        write_atomically(Path(path), content.getvalue())
-        return Path(path)
 
     @staticmethod
     def load(path: str | Path) -> "Conditions":
@@ -92,13 +85,6 @@ def load_predictions(path: str | Path) -> Predictions | Conditions | Measurement
     if measured:
         return Measurements.load(path)
     return Conditions.load(path) if several else Predictions.load(path)
-
-
-def evaluate_conditions(
-    model: nn.Module, faces: Mapping[str, FaceSet], batch_size: int = 256
-) -> Conditions:
-    """:func:`occfer.evaluate` under each condition; ``faces`` holds the same faces every time."""
-    return Conditions({name: evaluate(model, each, batch_size) for name, each in faces.items()})
 
 
 def drop(before: Predictions, after: Predictions) -> tuple[float, float]:

@@ -58,11 +58,16 @@ class Curves:
         rows = [kept for kept in read_table(self.folder) if kept["epoch"] < row["epoch"]]
         write_table(self.folder, [*rows, dict(row)])
         if self._events is None:
-            # TensorBoard then hides what an earlier sitting wrote of this epoch and later ones.
-            self._events = SummaryWriter(str(self.folder / EVENTS), purge_step=row["epoch"])
-        for name, value in row.items():
-            if name != "epoch":
-                self._events.add_scalar(name, value, row["epoch"])
+            # TensorBoard puts files in the order of their clocks, which may have been set back, so
+            # one file holds all rows.
+            for earlier in (self.folder / EVENTS).glob("events.out.tfevents.*"):
+                earlier.unlink()
+            self._events = SummaryWriter(str(self.folder / EVENTS))
+        else:
+            rows = []
+        for each in [*rows, row]:
+            for name in each.keys() - {"epoch"}:
+                self._events.add_scalar(name, each[name], each["epoch"])
         self._events.flush()
 
 

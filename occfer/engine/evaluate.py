@@ -1,6 +1,5 @@
 """Scoring (§3.3): predictions are kept per face, and every number is computed from them."""
 
-import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,16 +13,15 @@ from torch import Tensor, nn
 
 from occfer.data.faceset import FaceSet
 from occfer.emotions import EMOTIONS
-from occfer.engine.measurements import RESAMPLES, percentile_ends, times_drawn
+from occfer.engine.measurements import RESAMPLES, percentile_ends, times_drawn, write_arrays
 from occfer.engine.training import channels_last, evaluating
-from occfer.files import write_atomically
 from occfer.ocl import Encoder
 from occfer.views import as_float
 
 BINS = 15
+"""Of confidence, for the calibration error."""
 ROUNDING = 1e-3
 """How far a probability may lie above 1: means of rounded numbers do, by less."""
-"""Of confidence, for the calibration error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,16 +159,13 @@ class Predictions:
 
         Half precision can merge two nearly equal probabilities, so the labels are kept as well.
         """
-        content = io.BytesIO()
-        np.savez_compressed(
-            content,
+        return write_arrays(
+            path,
             ids=np.array(self.ids),
             targets=self.targets.astype(np.int8),
             labels=self.labels.astype(np.int8),
             probabilities=self.probabilities.astype(np.float16),
         )
-        write_atomically(Path(path), content.getvalue())
-        return Path(path)
 
     @staticmethod
     def load(path: str | Path) -> "Predictions":

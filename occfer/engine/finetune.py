@@ -171,14 +171,16 @@ def finetune(
 
 @torch.no_grad()
 def watch(output, targets: Tensor) -> dict[str, Tensor]:
-    """What (8) is doing: on which share of the regions it acts, and how sure regions and fusion are
-    of the truth."""
+    """What (8) is doing: on which share of the regions it acts and on which share of the faces, and
+    how sure regions and fusion are of the truth."""
     fused = true_class_probability(output.logits, targets)
     measured = {"accuracy": (output.logits.argmax(1) == targets).float().mean()}
     if hasattr(output, "region_logits"):
         region = true_class_probability(output.region_logits, targets)
+        ahead = region > fused[:, None]
         measured |= {
-            "restrained": (region > fused[:, None]).float().mean(),
+            "restrained": ahead.float().mean(),
+            "restrained_faces": ahead.any(dim=1).float().mean(),
             "fused_probability": fused.mean(),
             "region_probability": region.mean(),
         }

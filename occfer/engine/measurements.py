@@ -72,17 +72,14 @@ class Measurements:
     def save(self, path: str | Path) -> Path:
         """Write one ``.npz`` with everything."""
         names = [(condition, name) for condition, of in self.values.items() for name in of]
-        content = io.BytesIO()
-        np.savez_compressed(
-            content,
+        return write_arrays(
+            path,
             measures=np.array(names, dtype=str).reshape(-1, 2),
             values=np.array([self.values[condition][name] for condition, name in names]),
             ids=np.array(self.ids),
             targets=self.targets.astype(np.int8),
             **{_PICTURE + name: each for name, each in self.pictures.items()},
         )
-        write_atomically(Path(path), content.getvalue())
-        return Path(path)
 
     @staticmethod
     def load(path: str | Path) -> "Measurements":
@@ -103,6 +100,14 @@ class Measurements:
                     if name.startswith(_PICTURE)
                 },
             )
+
+
+def write_arrays(path: str | Path, **arrays: np.ndarray) -> Path:
+    """One ``.npz``, whole or not at all."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_atomically(Path(path), content.getvalue())
+    return Path(path)
 
 
 def bootstrap(

@@ -91,7 +91,7 @@ def predict(
         choice: which of the faces found are taken; all of at least 40 pixels where left out.
 
     Raises:
-        BadPicture: no picture could be read.
+        BadPicture: no picture could be read, or not every one of faces that are cut out already.
         NoFace: no face was found on those that could.
     """
     require_classifier(model)

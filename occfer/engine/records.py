@@ -114,6 +114,7 @@ class Record:
             refuse_unfit(values)
             found = load_predictions(predictions) if predictions.exists() else None
             own = found is None or of_one_run(values, found)
+            lost = found is None and trained(values) and bool(values["metrics"])
             recipe = values["recipe"] if trained(values) else None
         except FileNotFoundError:
             raise
@@ -126,6 +127,11 @@ class Record:
             raise ValueError(
                 f"{path} should stand beside its own predictions, but {predictions.name} gives "
                 "other accuracies; copy both again, or move both away to record the run anew."
+            )
+        if lost:
+            raise ValueError(
+                f"{path} should have its predictions beside it, but {predictions.name} is not "
+                "there; copy it too, or move the record away to record the run anew."
             )
         if recipe is not None:
             try:

@@ -10,7 +10,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,12 @@ from occfer.engine.failures import (
     refuse_weights,
 )
 from occfer.engine.graphs import Replayed
-from occfer.engine.lock import locked
 from occfer.engine.records import begin_peak
 from occfer.engine.stopping import StopRequest, stop_on_interrupt
 from occfer.engine.supply import Batch, Supply
 from occfer.engine.team import Team, is_first_process
 from occfer.engine.training import Watcher, build_optimizer, set_learning_rate, watched
+from occfer.files import locked
 from occfer.memory import keep_memory
 from occfer.recipes import FinetuneRecipe, PretrainRecipe, as_dict
 
@@ -46,6 +46,10 @@ Measure = Callable[[Batch], tuple[Tensor, Mapping[str, Tensor]]]
 
 SHOWN = ("loss", "validation_accuracy")
 """What the bar says of an epoch."""
+TAKEN = (
+    "{} should be free, but another process is training this run; wait for it, stop it with Ctrl-C "
+    "and call again to go on from there, or choose another folder."
+)
 
 
 class Run:
@@ -180,8 +184,8 @@ class Run:
         shown = {name: value for name, value in row.items() if name in SHOWN}
         self.bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()})
 
-    def save(self) -> bool:
-        """Save where the run stands; where that fails it is said, and False.
+    def save(self) -> bool | None:
+        """Save where the run stands; where that fails it is said, and False; None without a folder.
 
         Raises:
             FloatingPointError: there is nothing worth saving, because the weights have diverged.
@@ -203,7 +207,7 @@ class Run:
                 stacklevel=2,
             )
             return False
-        return True
+        return None if self._folder is None else True
 
     def settle(self) -> None:
         """Give every process the first one's network, and let it run as it is written.
@@ -257,8 +261,11 @@ def running(
     begin_peak()
     bar = tqdm(desc=name, unit="step", disable=not (progress and is_first_process()))
     several = fabric.world_size > 1
-    own = Path(folder) if folder is not None and fabric.is_global_zero else None
-    with locked(own), stop_on_interrupt(patient=several) as stop, bar, memory_explained(recipe):
+    own = nullcontext()
+    if folder is not None and fabric.is_global_zero:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        own = locked(Path(folder) / "run.lock", TAKEN.format(folder))
+    with own, stop_on_interrupt(patient=several) as stop, bar, memory_explained(recipe):
         run = Run(network, faces, recipe, inputs, folder, fabric, watchers, stop, bar)
         yield run
         saved = run.save()

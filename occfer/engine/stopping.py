@@ -14,10 +14,16 @@ class StopRequest:
     def __init__(self):
         self.asked = False
 
-    def obey(self, saved: bool = True) -> None:
-        """Stop here if asked to; whoever calls has saved just before, or says that it could not."""
+    def obey(self, saved: bool | None = True) -> None:
+        """Stop here if asked to; whoever calls has saved just before, or says that it could not.
+
+        Args:
+            saved: ``None`` where the run has no folder to save anything in.
+        """
         if not self.asked:
             return
+        if saved is None:
+            raise KeyboardInterrupt("stopped, and nothing is kept, since the run has no folder.")
         if saved:
             raise KeyboardInterrupt("stopped and saved; the same call goes on from here.")
         raise KeyboardInterrupt(

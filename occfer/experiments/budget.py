@@ -36,8 +36,8 @@ from occfer.recipes import (
 ROUNDS = 4
 BATCHES = {"cpu": 8, "cuda": 40}
 """Of a warm-up's epoch; a GPU needs more of them to show its pace."""
-
-
+SAME = ("device", "threads", "torch")
+"""What two records have in common where their seconds can be compared."""
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What reading a choice that is none may raise."""
 
@@ -199,7 +199,7 @@ def recorded_paces(records: Iterable[Record]) -> dict[str, Pace]:
     for record in records:
         there, history = record.values["environment"], record.values["history"]
         recipe = from_dict(record.values["recipe"])
-        same = all(there.get(each) == here[each] for each in ("device", "threads", "torch"))
+        same = all(there.get(each) == here[each] for each in SAME)
         if same and isinstance(recipe, BaselineRecipe):
             fits.setdefault(recipe.descriptor, []).append(record.values["seconds"])
             continue
@@ -209,6 +209,28 @@ def recorded_paces(records: Iterable[Record]) -> dict[str, Pace]:
             found.setdefault(kind, []).append(_seconds(history)[1])
     once = {kind: Pace(0.0, statistics.median(each)) for kind, each in fits.items()}
     return once | {kind: Pace(statistics.median(each)) for kind, each in found.items()}
+
+
+def recorded_scoring(records: Iterable[Record]) -> dict[str, Pace]:
+    """How long a figure looked at methods on this machine, by :func:`scoring`."""
+    here = environment()
+    found: dict[str, list[float]] = {}
+    for record in records:
+        values = record.values
+        took, recipe = values.get("scoring_seconds"), from_dict(values["recipe"])
+        if took is None or any(values["environment"].get(each) != here[each] for each in SAME):
+            continue
+        if isinstance(recipe, BaselineRecipe):
+            kind = recipe.descriptor
+        else:
+            kind = kind_of(recipe, values.get("row", ""))
+        found.setdefault(scoring(values["experiment"], kind), []).append(took)
+    return {name: Pace(0.0, statistics.median(each)) for name, each in found.items()}
+
+
+def scoring(experiment: str, kind: str) -> str:
+    """What the pace of a figure's look at a method is called."""
+    return f"{experiment} of {kind}"
 
 
 def _seconds(history: list[dict[str, Any]]) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from occfer.engine.models import load_classifier
 from occfer.engine.records import Record
 from occfer.experiments.refusals import refuse_another_recipe
 from occfer.files import load_tensors, save_tensors, write_atomically
-from occfer.pretrained import WEIGHTS, stated_options, words_file
+from occfer.pretrained import WEIGHTS, WORDS, stated_options
 from occfer.recipes import FinetuneRecipe, Trained
 
 MODEL, PARTS = "model", "parts"
@@ -33,12 +33,12 @@ HALF_MAX = torch.finfo(torch.float16).max
 
 def has_model(run: Path) -> bool:
     """Whether the network of a run is finished and lies there."""
-    return words_file(run / MODEL) is not None
+    return (run / MODEL / WORDS).is_file()
 
 
 def has_parts(run: Path) -> bool:
     """Whether the network of a run lies there in parts."""
-    return words_file(run / PARTS) is not None
+    return (run / PARTS / WORDS).is_file()
 
 
 def has_states(run: Path) -> bool:
@@ -74,13 +74,18 @@ def carried(run: Path, record: Path, recipe: FinetuneRecipe, runs: Path) -> Fine
 
 
 def stated_recipe(run: Path) -> dict[str, Any] | None:
-    """The recipe of the run in a folder, as its files state it; None where none does."""
-    for path, key in ((run / "recipe.json", None), (words_file(run / MODEL), "recipe"),
-                      (words_file(run / PARTS), "recipe")):  # fmt: skip
+    """The recipe of the run in a folder, as its files state it; None where none does.
+
+    Where they state the faces of a pre-training, these stand beside it, as ``faces``.
+    """
+    for path in (run / "recipe.json", run / MODEL / WORDS, run / PARTS / WORDS):
         try:
-            words = json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else None
-            if found := (words if key is None else (words or {}).get(key)):
-                return dict(found)
+            words = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            if path.name != WORDS and words:
+                return dict(words)
+            if words.get("recipe"):
+                pool = words.get("faces", {}).get("pool")
+                return {**words["recipe"], **({"faces": pool} if pool else {})}
         except (OSError, *DAMAGE):
             continue  # whoever reads the rest of it says that it is damaged
     return None
@@ -107,12 +112,11 @@ def pack(run: Path, precision: torch.dtype) -> Path:
         run: folder of a finished run.
         precision: of the floating-point numbers; what is too large for it keeps its own.
     """
-    stated, place = words_file(run / MODEL), run / PARTS
-    words = json.loads(stated.read_text())
-    while (before := words_file(place)) is not None:
-        if _source(before) == words["sha256"]:
-            return place
-        before.unlink()
+    place = run / PARTS
+    words = json.loads((run / MODEL / WORDS).read_text())
+    if has_parts(run) and _source(place / WORDS) == words["sha256"]:
+        return place
+    (place / WORDS).unlink(missing_ok=True)
     place.mkdir(exist_ok=True)
     tensors = load_tensors(run / MODEL / WEIGHTS, words["sha256"])
     groups = list(grouped({name: rounded(value, precision) for name, value in tensors.items()}))
@@ -123,7 +127,7 @@ def pack(run: Path, precision: torch.dtype) -> Path:
     }
     source = words.pop("sha256")
     content = json.dumps({**words, "source": source, "parts": parts}, indent=1) + "\n"
-    write_atomically(place / stated.name, content.encode())
+    write_atomically(place / WORDS, content.encode())
     return place
 
 
@@ -145,8 +149,7 @@ def unpack(run: Path) -> None:
         return
     tensors: dict[str, Tensor] = {}
     try:
-        stated = words_file(run / PARTS)
-        words = json.loads(stated.read_text(encoding="utf-8"))
+        words = json.loads((run / PARTS / WORDS).read_text(encoding="utf-8"))
         for name, sha256 in words.pop("parts").items():
             if PurePosixPath(name).name != name:
                 raise ValueError(f"{name!r} is no name of a part")
@@ -154,9 +157,7 @@ def unpack(run: Path) -> None:
         if not tensors:
             raise ValueError("it names no part")
         del words["source"]
-        # Older folders state a recipe alone, and so does their weights' file nothing.
-        named = "options" in words
-        stating = stated_options(words["network"], words["options"]) if named else None
+        stating = stated_options(words["network"], words["options"])
     except (OSError, *DAMAGE) as damage:
         raise ValueError(
             f"{run / PARTS} should hold a network in parts, but is damaged ({damage}); copy it "
@@ -166,7 +167,7 @@ def unpack(run: Path) -> None:
     (run / MODEL).mkdir(exist_ok=True)
     digest = save_tensors(whole, run / MODEL / WEIGHTS, stating)
     content = json.dumps({**words, "sha256": digest}, indent=1) + "\n"
-    write_atomically(run / MODEL / stated.name, content.encode())
+    write_atomically(run / MODEL / WORDS, content.encode())
 
 
 def rounded(value: Tensor, precision: torch.dtype) -> Tensor:

@@ -34,32 +34,6 @@ FEW_SEEDS = 5
 
 
 @dataclass(frozen=True)
-class Summary:
-    """Accuracy of one row over its seeds, in per cent.
-
-    Args:
-        accuracies: by seed.
-    """
-
-    accuracies: Mapping[int, float]
-
-    @property
-    def mean(self) -> float:
-        return statistics.mean(self.accuracies.values())
-
-    @property
-    def deviation(self) -> float | None:
-        """Standard deviation over seeds; None for one seed."""
-        values = list(self.accuracies.values())
-        return statistics.stdev(values) if len(values) > 1 else None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """95 % interval of the mean over seeds (Student's t); None where they show no spread."""
-        return t_interval(list(self.accuracies.values()))
-
-
-@dataclass(frozen=True)
 class Comparison:
     """One row against another, over the seeds that both have.
 
@@ -206,13 +180,6 @@ def by_seed(records: Iterable[Record], condition: str | None = None) -> dict[int
             raise ValueError(f"{record.name} asks for {expected}, got condition={condition!r}.")
         found[record.values["seed"]] = said if condition is None else said[condition]
     return found
-
-
-def summarise(predictions: Mapping[int, Predictions]) -> Summary:
-    """Accuracy over seeds; see :func:`by_seed`."""
-    if not predictions:
-        raise ValueError("there is no seed to summarise; run the row first.")
-    return Summary({seed: 100 * each.accuracy for seed, each in sorted(predictions.items())})
 
 
 def compare(

@@ -15,13 +15,14 @@ from pathlib import Path
 import torch
 
 from occfer.data import FaceSet, load_faces
-from occfer.engine.conditions import evaluate_conditions
+from occfer.engine.curves import Curves
 from occfer.engine.evaluate import evaluate
 from occfer.engine.finetune import Finetuned, finetune
 from occfer.engine.records import Record, environment, make_record
 from occfer.experiments import budget, plan, table1
-from occfer.experiments.figure3 import covered_sets
+from occfer.experiments.figure3 import covered_sets, score
 from occfer.experiments.jobs import epochs_done
+from occfer.experiments.methods import role
 from occfer.experiments.progress import carry_out
 from occfer.experiments.refusals import (
     refuse_nothing_to_do,
@@ -29,6 +30,7 @@ from occfer.experiments.refusals import (
     refuse_several_processes,
 )
 from occfer.experiments.rows import table1_row
+from occfer.plots import save_curves
 from occfer.recipes import NETWORKS, TIER, FinetuneRecipe, Tier, as_dict, finetuning
 from occfer.views import luminance
 
@@ -84,7 +86,10 @@ def train_look(
     recipe = finetuning(tier, method="plain", seed=seed)
     seen = {split: LOOKS[look](faces) for split, faces in splits.items()}
     folder = look_folder(look, tier, seed, runs)
-    return recipe, seen, finetune(seen["train"], seen["val"], recipe, run=folder)
+    curves = Curves(folder)
+    tuned = finetune(seen["train"], seen["val"], recipe, run=folder, watchers=[curves])
+    save_curves(tuned.history, folder)
+    return recipe, seen, tuned
 
 
 def look_folder(look: str, tier: Tier, seed: int, runs: Path) -> Path:
@@ -107,10 +112,11 @@ def run_look(
     if path.exists():
         return Record.load(path)
     recipe, seen, tuned = train_look(look, synthfer_splits(tier), tier, seed, runs)
-    tests = covered_sets(seen["test"]) if look == "whole" else {"": seen["test"]}
     if look == "whole":
-        predictions = evaluate_conditions(tuned.model, tests)
+        tests = covered_sets(seen["test"])
+        predictions = score(tuned.model, tests)
     else:
+        tests = {"": seen["test"]}
         predictions = evaluate(tuned.model, seen["test"])
     return _record(name, recipe, seen, tests, tuned, predictions, tier, results, look=look)
 
@@ -279,7 +285,7 @@ def _record(name, recipe, seen, tests, tuned, predictions, tier, results, **more
             "train": seen["train"].describe(),
             "validation": seen["val"].describe(),
             **{
-                f"test, {condition} %" if condition else "test": faces.describe()
+                role(condition) if condition else "test": faces.describe()
                 for condition, faces in tests.items()
             },
         },

@@ -8,10 +8,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from occfer.data.duplicates import DISTANCE, Duplicates, drop_leaks, find_duplicates
-from occfer.engine.checkpoint import write_atomically
+from occfer.data.duplicates import DISTANCE, Duplicates, find_duplicates
 from occfer.engine.records import Record, environment
 from occfer.experiments.table1 import RESULTS, Splits, load_splits
+from occfer.files import write_atomically
 
 EXPERIMENT = "duplicates"
 
@@ -77,7 +77,6 @@ def recorded(results: Path, data: str) -> tuple[dict, list[tuple[int, str, str, 
 def save_clean(splits: Splits, folder: Path) -> Path:
     """The splits as saved sets that ``load_faces(folder, split)`` reads, the training split
     without the faces that stand in another one."""
-    clean = drop_leaks(splits.train, splits.validation, splits.test)
-    for name, faces in (("train", clean), ("val", splits.validation), ("test", splits.test)):
+    for name, faces in (("train", splits.pool), ("val", splits.validation), ("test", splits.test)):
         faces.save(folder / name)
     return folder

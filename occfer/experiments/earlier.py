@@ -1,6 +1,5 @@
 """What earlier calls left: records that are refused or that tell the share of epochs, and runs."""
 
-import functools
 import glob
 import itertools
 import json
@@ -23,7 +22,6 @@ def refuse_other_records(job: Job, splits: table1.Splits) -> None:
     A figure looks into the networks of Table 1, whose records are read then; a reading has none
     there.
     """
-    pool = functools.cache(lambda: splits.pool)
     folders = {job.experiment.records}
     if job.experiment.records != readings.EXPERIMENT:
         folders.add(table1.EXPERIMENT)
@@ -36,7 +34,7 @@ def refuse_other_records(job: Job, splits: table1.Splits) -> None:
             "validation": lambda: splits.validation,
             "test": lambda: splits.test,
             "test, 0 %": lambda: splits.test,
-            "pool": pool,
+            "pool": lambda: splits.pool,
         }
         for folder, name, recipe in records:
             path = job.results / folder / f"{job.name(name, seed)}.json"
@@ -78,6 +76,13 @@ def timed_records(job: Job) -> Iterator[Record]:
     for row in ("", *DESCRIPTORS):
         folder = job.results / (figure3.EXPERIMENT if row else table1.EXPERIMENT)
         for path in sorted(folder.glob(f"{_prefix(job)}{row}*-seed*.json")):
+            yield Record.load(path)
+
+
+def scored_records(job: Job) -> Iterator[Record]:
+    """Records of the figure that is asked for, of whatever row."""
+    if job.experiment.looks:
+        for path in sorted((job.results / job.experiment.records).glob(f"{_prefix(job)}*.json")):
             yield Record.load(path)
 
 

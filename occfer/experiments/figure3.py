@@ -76,13 +76,12 @@ def covered_and_masked(faces: FaceSet) -> dict[str, FaceSet]:
 
 
 def trained(
-    row: str, splits: table1.Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path,
-    **changes,
-) -> Trained:  # fmt: skip
+    row: str, splits: table1.Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path
+) -> Trained:
     """A descriptor with its SVM, or a network of Table 1 and its controls."""
     if row not in DESCRIPTORS:
-        return trained_network(row, splits, data, tier, seed, results, runs, **changes)
-    recipe = baseline(row, tier, seed=seed, **changes)
+        return trained_network(row, splits, data, tier, seed, results, runs)
+    recipe = baseline(row, tier, seed=seed)
     fitted = fit_baseline(splits.train, splits.validation, recipe)
     chosen = {"best_trial": fitted.best_trial}
     return Trained(recipe, fitted, fitted.history, fitted.seconds, chosen)
@@ -146,12 +145,6 @@ class Curve:
     def area(self) -> list[float]:
         """Of each seed, the mean height of the curve from 0 to 30 %, in per cent (trapezia)."""
         return [100 * float(recognised_share(_sets(each), RATIOS).mean()) for each in self.records]
-
-    @property
-    def area_interval(self) -> tuple[float, float]:
-        """95 % interval of the mean area over seeds, by drawing test faces."""
-        shares = [recognised_share(_sets(each), RATIOS) for each in self.records]
-        return interval_of_mean(100 * np.mean(shares, axis=0))
 
 
 def shared_conditions(*records: Record) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from occfer.data.landmarks import add_landmarks
 from occfer.emotions import EMOTIONS
 from occfer.engine.measurements import Measurements
 from occfer.engine.records import Record
+from occfer.engine.training import evaluating
 from occfer.experiments import methods, table1
 from occfer.experiments.comparison import Difference, difference
 from occfer.experiments.figure3 import COVER_SEED, MASK, covered_sets, masked
@@ -253,10 +254,8 @@ def as_bytes(saliency: Float[Tensor, "batch height width"]) -> Tensor:
 
 @torch.no_grad()
 def _said(model: nn.Module, images: Tensor) -> Tensor:
-    training = model.training
-    classes = model.eval()(images).logits.argmax(dim=1)
-    model.train(training)
-    return classes
+    with evaluating(model):
+        return model(images).logits.argmax(dim=1)
 
 
 def _joined(by_name: dict[str, list[Tensor]]) -> dict[str, np.ndarray]:

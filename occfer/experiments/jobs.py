@@ -30,12 +30,14 @@ class Experiment:
         rows: its own choice of rows.
         known: every row that it can run.
         run: trains a row if need be, scores and records it; see :func:`table1.run_row`.
+        looks: scoring takes time of its own, as under every condition of a figure.
     """
 
     records: str
     rows: tuple[str, ...]
     known: tuple[str, ...]
     run: Callable[..., Record]
+    looks: bool = False
 
 
 TRAINED = tuple(ROWS)
@@ -43,9 +45,9 @@ EXPERIMENTS = {
     "table1": Experiment(table1.EXPERIMENT, tuple(TABLE1_ROWS), TRAINED, table1.run_row),
     "table2": Experiment(table1.EXPERIMENT, table2.ROWS, TRAINED, table1.run_row),
     "figure3": Experiment(
-        figure3.EXPERIMENT, figure3.METHODS, (*DESCRIPTORS, *TRAINED), figure3.run_method
+        figure3.EXPERIMENT, figure3.METHODS, (*DESCRIPTORS, *TRAINED), figure3.run_method, True
     ),
-    "figure4": Experiment(figure4.EXPERIMENT, figure4.METHODS, TRAINED, figure4.run_method),
+    "figure4": Experiment(figure4.EXPERIMENT, figure4.METHODS, TRAINED, figure4.run_method, True),
     "readings": Experiment(readings.EXPERIMENT, READINGS, READINGS, readings.run_reading),
 }
 
@@ -101,17 +103,20 @@ def _row_stage(job: Job, row: str, seed: int) -> plan.Stage:
     name = job.name(row, seed)
     done = (job.results / job.experiment.records / f"{name}.json").exists()
     if row in DESCRIPTORS:
-        return plan.Stage(name, row, seed, row, epochs=0, done=done)
+        scoring = budget.scoring(job.experiment.records, row)
+        return plan.Stage(name, row, seed, row, epochs=0, done=done, scoring=scoring)
     *encoder, recipe = job.recipes(row, seed)
     run = job.runs / table1.EXPERIMENT / name
     record = job.results / table1.EXPERIMENT / f"{name}.json"
     read = came_alone(run, record)  # and nothing that it began from is needed
+    kind = budget.kind_of(recipe, row)
     return plan.Stage(
-        name, row, seed, budget.kind_of(recipe, row), recipe.epochs,
+        name, row, seed, kind, recipe.epochs,
         needs=job.name(table1.encoder_name(row), seed) if encoder and not read else "",
         done=done,
         epochs_done=recipe.epochs if is_finished(run, record) else epochs_done(run),
         why_not="" if done or read else missing_weights(recipe),
+        scoring=budget.scoring(job.experiment.records, kind) if job.experiment.looks else "",
     )  # fmt: skip
 
 

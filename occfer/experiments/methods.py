@@ -4,6 +4,7 @@ A network is the one of Table 1, trained or read; it meets the same faces under 
 what a figure makes of that is recorded once.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,12 +33,11 @@ class Trained(NamedTuple):
 
 
 def trained_network(
-    row: str, splits: table1.Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path,
-    **changes,
-) -> Trained:  # fmt: skip
+    row: str, splits: table1.Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path
+) -> Trained:
     """A network of Table 1 and its controls: read from ``runs`` where finished, else trained."""
-    recipe, tuned = table1.train_row(row, splits, data, tier, seed, results, runs, **changes)
-    whole, choice = table1_row(row, tier, **changes), budget.chosen(runs, data, tier)
+    recipe, tuned = table1.train_row(row, splits, data, tier, seed, results, runs)
+    whole, choice = table1_row(row, tier), budget.chosen(runs, data, tier)
     chosen = {
         "best_epoch": tuned.best_epoch,
         "encoder": tuned.encoder_fingerprint,
@@ -59,7 +59,6 @@ def run(
     seed: int = 0,
     results: Path = table1.RESULTS,
     runs: Path = Path("runs"),
-    **changes,
 ) -> Record:
     """Train or read one method, look at it under every condition, and record that; skip it where
     recorded.
@@ -77,8 +76,9 @@ def run(
     path = results / experiment / f"{name}.json"
     if path.exists():
         return Record.load(path)
-    trained = train(row, splits, data, tier, seed, results, runs, **changes)
-    conditions = splits.covered(cover)
+    trained = train(row, splits, data, tier, seed, results, runs)
+    conditions, began = splits.covered(cover), time.monotonic()
+    found = look(trained.model, conditions)
     record = make_record(
         experiment,
         name,
@@ -90,10 +90,11 @@ def run(
         },
         trained.history,
         trained.seconds,
-        look(trained.model, conditions),
+        found,
         tier=tier,
         row=row,
         cover_seed=cover_seed,
+        scoring_seconds=time.monotonic() - began,
         **trained.chosen,
     )
     record.save(results)

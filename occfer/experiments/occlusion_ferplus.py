@@ -13,7 +13,6 @@ often than elsewhere: every number is given against either, and where both agree
 The list is somebody else's. What is recorded are counts, accuracies and its hash.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -32,6 +31,7 @@ from occfer.experiments import table1
 from occfer.experiments.comparison import Comparison, by_seed, compare, t_interval
 from occfer.experiments.rows import ROWS
 from occfer.experiments.standardisation import AGAINST, Sides, fall
+from occfer.files import file_sha256
 from occfer.recipes import TIER, Tier
 
 EXPERIMENT = "occlusion-ferplus"
@@ -103,7 +103,7 @@ def measure(
         "environment": environment(),
         "data": {"test": faces.describe(), "occluded": listed.describe()},
         "predictions": {
-            record.name: _sha256(results / table1.EXPERIMENT / f"{record.name}.npz")
+            record.name: file_sha256(results / table1.EXPERIMENT / f"{record.name}.npz")
             for records in rows.values()
             for record in records
         },
@@ -273,10 +273,6 @@ def _with_interval(found: Mapping[str, Any]) -> str:
 def _kept(predictions: Predictions) -> dict[str, Any]:
     metrics = predictions.metrics()
     return {name: metrics[name] for name in KEPT}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _check(said: Mapping, ids: tuple[str, ...], folder: Path, tier: Tier) -> None:

@@ -5,34 +5,10 @@ always labelled as the paper's.
 """
 
 TABLE1 = {
-    "Res18": {
-        "pretraining": "ImageNet",
-        "csa": False,
-        "restrain": False,
-        "rafdb": 84.67,
-        "fer2013": 68.59,
-    },
-    "OCL+Res18": {
-        "pretraining": "OCL",
-        "csa": False,
-        "restrain": False,
-        "rafdb": 85.90,
-        "fer2013": 70.51,
-    },
-    "OCL+Res18+FGW": {
-        "pretraining": "OCL",
-        "csa": True,
-        "restrain": False,
-        "rafdb": 86.35,
-        "fer2013": 70.96,
-    },
-    "OCL+Res18+FGW+LGDS": {
-        "pretraining": "OCL",
-        "csa": True,
-        "restrain": True,
-        "rafdb": 87.14,
-        "fer2013": 71.63,
-    },
+    "Res18": {"rafdb": 84.67, "fer2013": 68.59},
+    "OCL+Res18": {"rafdb": 85.90, "fer2013": 70.51},
+    "OCL+Res18+FGW": {"rafdb": 86.35, "fer2013": 70.96},
+    "OCL+Res18+FGW+LGDS": {"rafdb": 87.14, "fer2013": 71.63},
 }
 
 TABLE2 = {

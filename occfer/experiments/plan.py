@@ -4,6 +4,7 @@ Nothing here trains, reads or writes. A stage is one thing that is done as a who
 pre-trained, or a row is trained and scored. Its time is predicted from the pace of its kind.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,8 @@ class Stage:
         epochs_done: finished by earlier calls.
         why_not: why it cannot be run on this machine; empty where it can.
         pretraining: it ends with an encoder, not with a score.
+        scoring: what the pace of a figure's look at it depends on; empty where the table's one
+            score needs no time of its own.
     """
 
     name: str
@@ -51,22 +54,27 @@ class Stage:
     epochs_done: int = 0
     why_not: str = ""
     pretraining: bool = False
-
-    @property
-    def untouched(self) -> bool:
-        """Whether no earlier call has begun it."""
-        return not self.done and not self.epochs_done
+    scoring: str = ""
 
 
 Paces = Mapping[str, Pace]
 
 
 def seconds(stage: Stage, paces: Paces) -> float:
-    """What the rest of a stage is predicted to take; 0 where its pace is not known."""
-    if stage.done or stage.why_not or stage.kind not in paces:
+    """What the rest of a stage is predicted to take; what has no known pace counts as 0."""
+    if stage.done or stage.why_not:
         return 0.0
-    pace = paces[stage.kind]
-    return pace.startup + pace.epoch * max(0, stage.epochs - stage.epochs_done)
+    pace = _pace(stage, paces)
+    rest = pace.epoch * max(0, stage.epochs - stage.epochs_done)
+    return pace.startup + rest + _scoring(stage, paces)
+
+
+def is_known(stage: Stage, paces: Paces) -> bool:
+    """Whether all that a stage still has to do has a known pace."""
+    if stage.done or stage.why_not:
+        return True
+    trained = 0 < stage.epochs <= stage.epochs_done
+    return (trained or stage.kind in paces) and (not stage.scoring or stage.scoring in paces)
 
 
 def next_stage(
@@ -76,7 +84,9 @@ def next_stage(
 
     ``stages`` stand in the order of their value. The first that can be run and fits into the
     seconds ``left`` is taken; where none fits, the first that can be run, since what a stopped
-    stage has learnt is kept. ``passed`` names stages that are not to be taken.
+    stage has learnt is kept. Where time is limited, a stage whose pace is not known waits for those
+    that are known to fit: were it longer than every call, none of them would ever be reached.
+    ``passed`` names stages that are not to be taken.
     """
     done = {stage.name for stage in stages if stage.done}
     passed = set(passed)
@@ -90,7 +100,8 @@ def next_stage(
     ]
     begun = [stage for stage in ready if left > _pace(stage, paces).startup]
     fitting = [stage for stage in begun if seconds(stage, paces) <= left]
-    return next(iter(fitting or begun), None)
+    sure = [stage for stage in fitting if is_known(stage, paces)] if left < math.inf else []
+    return next(iter(sure or fitting or begun), None)
 
 
 def share_that_fits(stages: Iterable[Stage], paces: Paces, left: float) -> float:
@@ -100,7 +111,7 @@ def share_that_fits(stages: Iterable[Stage], paces: Paces, left: float) -> float
         ValueError: not even the start of every stage fits.
     """
     todo = [stage for stage in stages if not stage.done and not stage.why_not]
-    once = sum(_pace(stage, paces).startup for stage in todo)
+    once = sum(_pace(stage, paces).startup + _scoring(stage, paces) for stage in todo)
     growing = sum(_pace(stage, paces).epoch * stage.epochs for stage in todo)
     if growing <= 0:
         return 1.0
@@ -117,12 +128,19 @@ def as_text(stages: Sequence[Stage], paces: Paces) -> str:
     """One line a stage: its record's name, epochs, where it stands, and predicted minutes."""
     lines = [f"{'minutes':>8}  {'epochs':>6}  stage"]
     for stage in stages:
-        known = stage.done or stage.why_not or stage.kind in paces
-        minutes = f"{seconds(stage, paces) / 60:.1f}" if known else "?"
+        minutes = _minutes(seconds(stage, paces), is_known(stage, paces))
         lines.append(f"{minutes:>8}  {stage.epochs or '':>6}  {stage.name}: {_standing(stage)}")
-    total = sum(seconds(stage, paces) for stage in stages)
-    lines.append(f"{total / 60:>8.1f}          in all")
+    known = all(is_known(stage, paces) for stage in stages)
+    total = _minutes(sum(seconds(stage, paces) for stage in stages), known)
+    beside = "" if known else ", and what this machine has not timed yet: an SVM's fit, or scoring"
+    lines.append(f"{total:>8}          in all{beside}")
     return "\n".join(lines)
+
+
+def _minutes(seconds: float, known: bool) -> str:
+    if known:
+        return f"{seconds / 60:.1f}"
+    return f"{seconds / 60:.1f}+" if seconds else "?"
 
 
 def _standing(stage: Stage) -> str:
@@ -135,3 +153,7 @@ def _standing(stage: Stage) -> str:
 
 def _pace(stage: Stage, paces: Paces) -> Pace:
     return paces.get(stage.kind, Pace(0.0))
+
+
+def _scoring(stage: Stage, paces: Paces) -> float:
+    return paces.get(stage.scoring, Pace(0.0)).startup

@@ -51,7 +51,8 @@ def carry_out(
             say(f"{stage.name}: not run, {stage.why_not}")
         elif not stage.done and stage.name not in failed:
             rest = plan.seconds(stage, paces) / 60
-            about = f"about {rest:.1f} minutes" if stage.kind in paces else "some time"
+            about = f"{'about' if plan.is_known(stage, paces) else 'more than'} {rest:.1f} minutes"
+            about = about if rest else "some time"
             say(f"{stage.name}: {about} left to do; the same command goes on.")
     if failed:
         raise next(iter(failed.values()))

@@ -24,7 +24,6 @@ def run_reading(
     seed: int = 0,
     results: Path = table1.RESULTS,
     runs: Path = Path("runs"),
-    **changes,
 ) -> Record:
     """Train the method in one reading and score it on the validation split; skip it where recorded.
 
@@ -35,7 +34,7 @@ def run_reading(
     path = results / EXPERIMENT / f"{name}.json"
     if path.exists():
         return Record.load(path)
-    trained = methods.trained_network(row, splits, data, tier, seed, results, runs, **changes)
+    trained = methods.trained_network(row, splits, data, tier, seed, results, runs)
     record = make_record(
         EXPERIMENT,
         name,

@@ -4,6 +4,7 @@ That is, of other faces than a call would take, or trained in another way.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,17 +99,32 @@ def refuse_another_encoder(
     recipe: PretrainRecipe,
     pool: FaceSet,
     runs: Path,
+    record: Path,
 ) -> None:
     """A finished encoder is found by name; say so where it learnt otherwise, or from other faces.
+
+    Older files do not say which faces it learnt from; where its record is not there to say it
+    either, a warning does.
 
     Args:
         folder: of its run.
         stated: what the files there say of the run.
         recipe, pool: today's.
         runs: where all runs lie.
+        record: of the encoder, which need not be there.
     """
     refuse_another_recipe(folder, stated or {}, recipe, runs)
-    if (stated or {}).get("faces", pool.sha256) != pool.sha256:
+    faces = (stated or {}).get("faces")
+    if faces is None and record.exists():
+        faces = Record.load(record).values["data"].get("pool", {}).get("sha256")
+    if faces is None:
+        warnings.warn(
+            f"{folder} should say which faces its encoder learnt from, but neither it nor a record "
+            f"does; it is taken as learnt from those of this call: copy {record.name} to "
+            f"{record.parent} to be sure.",
+            stacklevel=2,
+        )
+    elif faces != pool.sha256:
         raise ValueError(
             f"{folder} should hold an encoder of the training faces of this call, but it learnt "
             f"from others of the same name; pass another --out, or move it away from {runs}."

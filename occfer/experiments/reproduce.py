@@ -20,7 +20,13 @@ from occfer.baselines import DESCRIPTORS
 from occfer.engine.records import Record, environment
 from occfer.engine.timing import TimeIsUp, within
 from occfer.experiments import budget, plan, table1
-from occfer.experiments.earlier import begun, earlier_choice, refuse_other_records, timed_records
+from occfer.experiments.earlier import (
+    begun,
+    earlier_choice,
+    refuse_other_records,
+    scored_records,
+    timed_records,
+)
 from occfer.experiments.jobs import EXPERIMENTS, Job, recorded, stages
 from occfer.experiments.progress import carry_out
 from occfer.experiments.refusals import refuse_nothing_to_do, refuse_several_processes
@@ -96,7 +102,10 @@ def reproduce(
             within(left(), measured)
         except TimeIsUp:
             if not dry:
-                say("The time is up before every pace was measured; nothing is begun.")
+                say(
+                    "The time is up before every pace was measured; nothing is begun, and the next "
+                    f"call measures again: give it more than {minutes:g} minutes."
+                )
                 return recorded(job)
     if dry:
         if cut:
@@ -139,6 +148,7 @@ def known_paces(
     if job.choice and job.choice.measured_here:
         found |= job.choice.paces
     found |= budget.recorded_paces(timed_records(job))
+    found |= budget.recorded_scoring(scored_records(job))
     todo = [stage for stage in stages(job) if not stage.done and not stage.why_not]
     for stage in todo:
         if stage.kind in found or stage.row in DESCRIPTORS:

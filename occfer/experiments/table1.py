@@ -9,6 +9,7 @@ import glob
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from occfer.data import FaceSet, load_faces
 from occfer.data.duplicates import drop_leaks
 from occfer.emotions import EMOTIONS
+from occfer.engine.curves import Curves
 from occfer.engine.evaluate import Predictions, evaluate
 from occfer.engine.finetune import Finetuned, finetune, fingerprint
 from occfer.engine.models import load_encoder, save_model
@@ -27,6 +29,7 @@ from occfer.experiments.carry import as_begun, carried, has_model, pack, stated_
 from occfer.experiments.refusals import refuse_another_encoder
 from occfer.experiments.rows import READINGS, ROWS, WHOLE_METHOD, table1_pretraining, table1_row
 from occfer.ocl import Encoder
+from occfer.plots import save_curves
 from occfer.recipes import TIER, FinetuneRecipe, PretrainRecipe, Tier, Trained, as_dict
 
 EXPERIMENT = "table1"
@@ -46,7 +49,7 @@ class Splits:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
-    @property
+    @cached_property
     def pool(self) -> FaceSet:
         return drop_leaks(self.train, self.validation, self.test)
 
@@ -99,12 +102,11 @@ def encoder_recipe(row: str, data: str, tier: Tier, seed: int, runs: Path) -> Pr
     return as_begun(choice.applied(recipe) if choice else recipe, folder)
 
 
-def row_recipe(row: str, data: str, tier: Tier, seed: int, runs: Path, **changes) -> FinetuneRecipe:
+def row_recipe(row: str, data: str, tier: Tier, seed: int, runs: Path) -> FinetuneRecipe:
     """The recipe of a row, over the share of epochs that was chosen for ``runs``."""
-    recipe, choice = table1_row(row, tier, seed=seed, **changes), budget.chosen(runs, data, tier)
-    recipe = choice.applied(recipe) if choice else recipe
+    recipe, choice = table1_row(row, tier, seed=seed), budget.chosen(runs, data, tier)
     folder = runs / EXPERIMENT / record_name(data, tier, row, seed)
-    return recipe if "precision" in changes else as_begun(recipe, folder)
+    return as_begun(choice.applied(recipe) if choice else recipe, folder)
 
 
 def stated_budget(
@@ -127,11 +129,12 @@ def pretrained_encoder(
     unpack(folder)
     pool = splits.pool
     if has_model(folder):
-        refuse_another_encoder(folder, stated_recipe(folder), recipe, pool, runs)
+        record = results / EXPERIMENT / f"{folder.name}.json"
+        refuse_another_encoder(folder, stated_recipe(folder), recipe, pool, runs, record)
         encoder = load_encoder(folder / "model")
         pack(folder, torch.float32)  # a call that was stopped between the two has not
         return encoder
-    pretrained = pretrain(pool, recipe, run=folder)
+    pretrained = pretrain(pool, recipe, run=folder, watchers=[Curves(folder)])
     record = make_record(
         EXPERIMENT,
         folder.name,
@@ -146,6 +149,7 @@ def pretrained_encoder(
     )
     record.save(results)
     save_model(pretrained.encoder, recipe, folder / "model", record.values)
+    save_curves(pretrained.history, folder)
     pack(folder, torch.float32)
     return pretrained.encoder
 
@@ -158,24 +162,27 @@ def train_row(
     seed: int = 0,
     results: Path = RESULTS,
     runs: Path = Path("runs"),
-    **changes,
 ) -> tuple[FinetuneRecipe, Finetuned]:
     """Recipe and network of one row; a run that is finished in ``runs`` is only read.
 
     The model card tells of the score on the test split where :func:`run_row` has recorded it.
     """
-    recipe = row_recipe(row, data, tier, seed, runs, **changes)
+    recipe = row_recipe(row, data, tier, seed, runs)
     folder = runs / EXPERIMENT / record_name(data, tier, row, seed)
     if tuned := carried(folder, results / EXPERIMENT / f"{folder.name}.json", recipe, runs):
         return recipe, tuned
     encoder = pretrained_encoder(row, splits, data, tier, seed, results, runs)
-    tuned = finetune(splits.training(row), splits.validation, recipe, encoder, run=folder)
-    record = _record(row, splits, data, tier, recipe, tuned, runs, **changes)
+    tuned = finetune(
+        splits.training(row), splits.validation, recipe, encoder, run=folder,
+        watchers=[Curves(folder)],
+    )  # fmt: skip
+    record = _record(row, splits, data, tier, recipe, tuned, runs)
     stated = results / EXPERIMENT / f"{folder.name}.json"
     scored = Record.load(stated).values if stated.exists() else {}
     # Trained anew, a network has other seconds, and the score of the one before is not its own.
     told = scored if scored.get("history") == record.values["history"] else record.values
     save_model(tuned.model, recipe, folder / "model", told)
+    save_curves(tuned.history, folder)
     pack(folder, torch.float16)
     return recipe, tuned
 
@@ -188,16 +195,15 @@ def run_row(
     seed: int = 0,
     results: Path = RESULTS,
     runs: Path = Path("runs"),
-    **changes,
 ) -> Record:
     """Train one row for one seed and score it once on the test split; skip it where recorded."""
     name = record_name(data, tier, row, seed)
     path = results / EXPERIMENT / f"{name}.json"
     if path.exists():
         return Record.load(path)
-    recipe, tuned = train_row(row, splits, data, tier, seed, results, runs, **changes)
+    recipe, tuned = train_row(row, splits, data, tier, seed, results, runs)
     predictions = evaluate(tuned.model, splits.test)
-    record = _record(row, splits, data, tier, recipe, tuned, runs, predictions, **changes)
+    record = _record(row, splits, data, tier, recipe, tuned, runs, predictions)
     # The record comes last: where it is, nothing of the row is done again.
     save_model(tuned.model, recipe, runs / EXPERIMENT / name / "model", record.values)
     record.save(results)
@@ -213,10 +219,9 @@ def _record(
     tuned: Finetuned,
     runs: Path,
     predictions: Predictions | None = None,
-    **changes,
 ) -> Record:
     """What one row leaves behind; before it is scored, the test split has no part in it."""
-    whole, choice = table1_row(row, tier, **changes), budget.chosen(runs, data, tier)
+    whole, choice = table1_row(row, tier), budget.chosen(runs, data, tier)
     sets = {"train": splits.training(row), "validation": splits.validation}
     if predictions is not None:
         sets["test"] = splits.test

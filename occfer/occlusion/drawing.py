@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 ROWS_PER_PIXEL = 4
+FINEST = 0.9
 
 
 def fill(
@@ -48,14 +49,13 @@ def stroke(
     width: Float[Tensor, " batch"],
     size: tuple[int, int],
     closed: bool = False,
-    least: float = 0.9,
 ) -> Float[Tensor, "batch height width"]:
     """The covered share of each pixel under a line through ``path``.
 
-    ``width`` is in pixels; a line finer than ``least`` is drawn that wide and fainter instead, so
+    ``width`` is in pixels; a line finer than ``FINEST`` is drawn that wide and fainter instead, so
     that it neither breaks up nor grows.
     """
-    drawn = width.clamp(min=least)
+    drawn = width.clamp(min=FINEST)
     along = path.roll(-1, dims=1) - path.roll(1, dims=1)
     if not closed:
         along[:, 0], along[:, -1] = path[:, 1] - path[:, 0], path[:, -1] - path[:, -2]

@@ -75,11 +75,11 @@ class HeadPose:
         high = torch.atan2(self.yaw.cos() * HALF_WIDTH, self.yaw.sin() * HALF_DEPTH)
         return high - math.pi, high
 
-    def outline(self, lift: float = 0.0, steps: int = 24) -> Float[Tensor, "batch points 2"]:
+    def outline(self, steps: int = 24) -> Float[Tensor, "batch points 2"]:
         """The silhouette of the head without hair, in pixels."""
         y = torch.linspace(PROFILE_Y[0], PROFILE_Y[-1], steps).to(self.yaw)
         left, right = (
-            self.project(surface(side[:, None].expand(-1, steps), y.expand(len(side), -1), lift))
+            self.project(surface(side[:, None].expand(-1, steps), y.expand(len(side), -1), 0.0))
             for side in self.horizon
         )
         return torch.cat([right, left.flip(1)], dim=1)

@@ -15,7 +15,6 @@ from occfer.occlusion.solids import solid
 
 # A left hand with its fingers up: x towards the thumb, y down, the origin at the knuckle of the
 # middle finger. Each finger: knuckle, direction in degrees, radius, bone lengths.
-
 FINGERS = (
     ((-0.46, 0.16), -10, 0.118, (0.52, 0.32, 0.24)),
     ((-0.17, 0.03), -3, 0.132, (0.64, 0.42, 0.28)),
@@ -47,7 +46,7 @@ class HandFrame:
         self.matrix = torch.stack(
             [torch.stack([cos * side, -sin], 1), torch.stack([sin * side, cos], 1)], 1
         )
-        self.centre, self.scene, self.side = centre, scene, side
+        self.centre, self.scene = centre, scene
 
     def __call__(self, points: Tensor) -> Tensor:
         placed = points.to(self.matrix) @ self.matrix.mT
@@ -56,7 +55,7 @@ class HandFrame:
         return placed @ pose.linear.mT + pose.origin[:, None]
 
 
-def paint_hand(scene: Scene, frame: HandFrame, spread: float = 1.0) -> None:
+def paint_hand(scene: Scene, frame: HandFrame) -> None:
     """The back of a hand: forearm, palm, four fingers with nails, thumb."""
     skin = scene.light.skin_albedo
     # Lit like the face, whose colour already holds its own mean shade.
@@ -73,7 +72,7 @@ def paint_hand(scene: Scene, frame: HandFrame, spread: float = 1.0) -> None:
             constant([(x * 0.5, WRIST_Y), (x * 0.62, 1.1), (x * 0.8, 0.6), (x, y + 0.12)])
         )
         widths.append((0.30, 0.30, 0.25, radius * 1.30))
-        chains.append(finger((x, y), direction * spread, bones))
+        chains.append(finger((x, y), direction, bones))
         widths.append((radius * 1.16, radius, radius * 0.92, radius * 0.74))
     placed = torch.stack([frame(chain) for chain in chains], dim=1)
     solid(scene, placed, torch.tensor(widths), skin)
@@ -88,7 +87,7 @@ def paint_hand(scene: Scene, frame: HandFrame, spread: float = 1.0) -> None:
     low = steps.floor().long().clamp(max=2)
     thumb_radii = radii[low] + (steps - low) * (radii[low + 1] - radii[low])
     for knuckle, direction, radius, bones in FINGERS:
-        points = finger(knuckle, direction * spread, bones)
+        points = finger(knuckle, direction, bones)
         nail(scene, frame, points[-2], points[-1], radius * 0.80, skin)
         for joint, reach in ((1, 0.8), (2, 0.6)):
             creases(scene, frame, points[joint], points[joint + 1], radius * reach)
@@ -96,13 +95,13 @@ def paint_hand(scene: Scene, frame: HandFrame, spread: float = 1.0) -> None:
     nail(scene, frame, constant([THUMB[2]])[0], constant([THUMB[3]])[0], 0.115, skin)
 
 
-def finger(knuckle, direction: float, bones, bend=(1.0, 1.0, 1.0)) -> Tensor:
-    """Points from the knuckle to the tip; ``bend`` shortens bones that point at the viewer."""
+def finger(knuckle, direction: float, bones) -> Tensor:
+    """Points from the knuckle to the tip."""
     points = [knuckle]
-    for bone, share, turn in zip(bones, bend, (0, 1.5, 2.5), strict=True):
+    for bone, turn in zip(bones, (0, 1.5, 2.5), strict=True):
         angle = math.radians(direction + (turn if direction < 0 else -turn))
         x, y = points[-1]
-        points.append((x + bone * share * math.sin(angle), y - bone * share * math.cos(angle)))
+        points.append((x + bone * math.sin(angle), y - bone * math.cos(angle)))
     return constant(points)
 
 

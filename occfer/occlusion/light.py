@@ -14,6 +14,7 @@ from torch import Tensor
 from occfer.occlusion.fitting import AXIS_Z, HALF_DEPTH, HALF_WIDTH, HeadPose
 
 LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in the luminance (ITU-R BT.601)."""
 COLOURLESS = 0.02
 """Mean difference between the channels of a picture below which it counts as grey."""
 

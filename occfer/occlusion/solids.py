@@ -12,18 +12,13 @@ from occfer.occlusion.scene import Scene
 MELT = 0.05
 """Eye distances over which neighbouring cones of one part melt together."""
 
-# A left hand seen from its back, fingers up: x towards the thumb, y down, the origin at the
-# knuckle of the middle finger. Each finger: knuckle, direction in degrees, radius, bone lengths.
-
 
 def solid(
     scene: Scene,
     path: Float[Tensor, "*batch points 2"],
     radii: Tensor | tuple[float, ...],
     colour: Tensor,
-    where: Tensor | None = None,
     gloss: float = 0.0,
-    shadow: float = 0.35,
 ) -> tuple[Tensor, Tensor]:
     """Paint a chain of round cones through points (in pixels), with radii in eye distances.
 
@@ -55,12 +50,8 @@ def solid(
     z = (1 - x**2 - y**2).clamp(min=0).sqrt()
     normals = torch.stack([x, y, z], dim=1)
     cover = inside.amax(dim=1)
-    if where is not None:
-        cover = cover * where
-    if shadow:
-        scene.cast(cover, radius=0.12, strength=shadow)
-        near = scene.soften(cover, 0.05) * (1 - cover)
-        scene.tone(near, -0.5)
+    scene.cast(cover, radius=0.12, strength=0.35)
+    scene.tone(scene.soften(cover, 0.05) * (1 - cover), -0.5)
     shade = scene.light.on(normals) * (0.78 + 0.30 * z - 0.10 * y)
     scene.add(cover, colour, shade)
     if gloss:

@@ -14,7 +14,6 @@ covered when they were photographed (:mod:`occfer.data.ran`).
 """
 
 import json
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +25,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from occfer.data.faceset import FaceSet, tensor_sha256
+from occfer.files import write_atomically
 from occfer.occlusion.blocks import block_mask, draw_blocks
 from occfer.occlusion.wear import ITEMS, draw_variation, wear
 from occfer.randomness import generator_for
@@ -73,9 +73,7 @@ class Manifest:
         """Write the manifest as JSON, whole or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(path.name + ".part")
-        unfinished.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        os.replace(unfinished, path)
+        write_atomically(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
         return path
 
     @staticmethod

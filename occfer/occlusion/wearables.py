@@ -1,14 +1,10 @@
-"""Scarf, glasses, sunglasses and cap, drawn in layers on the canonical head.
-
-Points that lie on the head are (azimuth in degrees, y, lift), points in space are (x, y, z), both
-in eye distances; see :mod:`occfer.occlusion.fitting`. Each function paints one item on all faces
-of a scene; colour, size and cut come from the scene's variation.
-"""
+"""Scarf, glasses, sunglasses and cap, drawn as :mod:`occfer.occlusion.masks` draws."""
 
 import torch
 from torch import Tensor
 
 from occfer.occlusion.drawing import constant, ellipse, mirrored, rounded_box, smooth
+from occfer.occlusion.masks import WHITE
 from occfer.occlusion.scene import Scene
 
 KNIT = [[0.60, 0.12, 0.13], [0.16, 0.25, 0.42], [0.68, 0.60, 0.46], [0.24, 0.36, 0.24],
@@ -17,7 +13,6 @@ METAL = [[0.12, 0.10, 0.09], [0.35, 0.20, 0.10], [0.55, 0.56, 0.58], [0.62, 0.50
          [0.10, 0.12, 0.22], [0.45, 0.08, 0.10]]  # fmt: skip
 PEAKED = [[0.10, 0.14, 0.30], [0.55, 0.08, 0.10], [0.12, 0.12, 0.13], [0.15, 0.32, 0.20],
           [0.75, 0.72, 0.66], [0.20, 0.38, 0.62]]  # fmt: skip
-WHITE = [0.95, 0.95, 0.94]
 
 
 def scarf(scene: Scene) -> None:

@@ -16,12 +16,21 @@ from hypothesis import strategies as st
 from occfer.data.archives import (
     BadArchive,
     Limits,
-    extract,
     is_archive,
     read_files,
     safe_path,
     stream_files,
+    unpack,
 )
+from occfer.files import whole_folder
+
+
+def extract(archive, folder, limits=None):
+    """As ``get_fer2013`` does it."""
+    with whole_folder(folder) as unfinished:
+        unpack(archive, unfinished, limits)
+    return folder
+
 
 FILES = {"a.txt": b"first", "folder/b.bin": bytes(range(256)) * 40, "folder/deep/empty": b""}
 FEW = Limits(members=10, total_bytes=10**6, ratio=200)

@@ -122,7 +122,10 @@ def test_where_every_state_is_damaged_the_run_begins_anew(saved) -> None:
     for path in saved.glob("*.safetensors"):
         cut(path)
     model, optimizer = fresh(seed=4)
-    with pytest.warns(UserWarning, match="passed over"):
+    with (
+        pytest.warns(UserWarning, match="passed over"),
+        pytest.warns(UserWarning, match="no state in .* is sound; it begins anew"),
+    ):
         place, best = Checkpoints(saved, RECIPE).resume(model, optimizer)
     assert place == Place()
     assert best is None
@@ -197,7 +200,7 @@ def test_an_old_state_that_lacks_a_word_is_passed_over(saved, gone) -> None:
     words = json.loads(newest.read_text())
     del words[gone], words["words_sha256"]
     newest.write_text(json.dumps(words))
-    with pytest.warns(UserWarning, match=f"passed over for the state before it: '{gone}'"):
+    with pytest.warns(UserWarning, match=f"passed over: '{gone}'"):
         place, _ = Checkpoints(saved, RECIPE).resume(*fresh())
     assert place.step == 2
 
@@ -206,6 +209,21 @@ def test_a_damaged_recipe_is_one_sentence(saved) -> None:
     (saved / "recipe.json").write_text('{"rate": 0.')
     with pytest.raises(ValueError, match="should say which run the folder holds, but is damaged"):
         Checkpoints(saved, RECIPE)
+
+
+def test_states_without_a_recipe_are_not_taken_for_those_of_another(saved) -> None:
+    (saved / "recipe.json").unlink()
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    with pytest.raises(ValueError, match=r"which run the states beside it are of.* delete .* to"):
+        Checkpoints(saved, {"rate": 9.0})
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
+def test_another_number_of_threads_is_said(saved, monkeypatch) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: before + 1)
+    with pytest.warns(UserWarning, match=f"and had {before}; .* set OMP_NUM_THREADS={before}"):
+        Checkpoints(saved, RECIPE).resume(*fresh())
 
 
 def test_a_field_that_is_younger_than_the_folder_means_its_default(tmp_path) -> None:

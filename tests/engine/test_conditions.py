@@ -1,7 +1,5 @@
 """Predictions by condition: kept face by face, compared face by face."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from sklearn.metrics import auc
@@ -9,15 +7,12 @@ from sklearn.metrics import auc
 from occfer.engine.conditions import (
     Conditions,
     drop,
-    evaluate_conditions,
     load_predictions,
     lost,
     recognised_share,
 )
-from occfer.engine.evaluate import Predictions, evaluate
+from occfer.engine.evaluate import Predictions
 from occfer.engine.records import Record, make_record
-from occfer.fgw import PlainClassifier
-from occfer.randomness import seeded_modules
 from occfer.recipes import as_dict, finetuning
 
 IDS = ("a", "b", "c", "d")
@@ -116,16 +111,3 @@ def test_other_faces_are_refused() -> None:
             Conditions({"0": said(0, 3, 6, 6), "30": odd})
     with pytest.raises(ValueError, match="got 0 different sets"):
         Conditions({})
-
-
-def test_a_network_is_scored_under_each(toy_faces) -> None:
-    faces = toy_faces(20)
-    with seeded_modules(0):
-        model = PlainClassifier(width=8, stem="small", size=24).eval()
-    dark = replace(faces, images=faces.images // 3)
-    found = evaluate_conditions(model, {"all": faces, "dark": dark}, batch_size=8)
-    for name, shown in (("all", faces), ("dark", dark)):
-        np.testing.assert_allclose(
-            found[name].probabilities, evaluate(model, shown).probabilities, atol=1e-6
-        )
-    assert not np.allclose(found["all"].probabilities, found["dark"].probabilities, atol=1e-4)

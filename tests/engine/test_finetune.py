@@ -200,6 +200,7 @@ def test_what_is_watched_is_what_happened() -> None:
         {
             "accuracy": 1 / 2,  # 0.6 is right, 0.4 is wrong
             "restrained": 1 / 4,  # only 0.9 beats its face's 0.6
+            "restrained_faces": 1 / 2,
             "fused_probability": 0.5,
             "region_probability": (0.9 + 0.3 + 0.2 + 0.1) / 4,
         }

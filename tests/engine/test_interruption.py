@@ -166,6 +166,17 @@ def test_a_run_may_be_stopped_at_any_step(
     assert_same(run(faces, recipe, tmp_path), uninterrupted[method])
 
 
+@pytest.mark.parametrize("method", ["pretrain", "finetune"])
+def test_a_run_without_a_folder_does_not_say_that_it_was_saved(
+    faces, recipes, at_training_step, method
+) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt, match="nothing is kept, since the run has no folder"),
+        at_training_step(2, lambda: os.kill(os.getpid(), signal.SIGINT)),
+    ):
+        run(faces, recipes[method], None)
+
+
 def test_ctrl_c_in_the_last_validation_is_not_swallowed(
     tmp_path, faces, recipes, uninterrupted
 ) -> None:
@@ -200,7 +211,7 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(
         run(faces, recipes[method], tmp_path)
     newest = max(tmp_path.glob("state-*.safetensors"))
     newest.write_bytes(newest.read_bytes()[:-100])
-    with pytest.warns(UserWarning, match="is passed over for the state before it"):
+    with pytest.warns(UserWarning, match="is passed over"):
         resumed = run(faces, recipes[method], tmp_path)
     assert_same(resumed, uninterrupted[method])
 

@@ -137,6 +137,13 @@ def test_predictions_of_another_run_are_refused(record, predictions, tmp_path) -
         Record.load(path)
 
 
+def test_a_record_whose_predictions_were_lost_is_one_sentence(record, tmp_path) -> None:
+    path = record.save(tmp_path)
+    path.with_suffix(".npz").unlink()
+    with pytest.raises(ValueError, match=r"\.npz is not there; copy it too, or move the record"):
+        Record.load(path)
+
+
 def test_a_curve_is_compared_with_its_own_predictions_condition_by_condition(
     record, predictions, tmp_path
 ) -> None:

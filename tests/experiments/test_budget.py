@@ -90,3 +90,14 @@ def test_a_descriptor_is_fitted_once_in_the_seconds_of_its_record() -> None:
     said |= {"environment": environment(), "history": [{"trial": 1}]}
     records = [Record({**said, "seconds": seconds}) for seconds in (30.0, 90.0, 40.0)]
     assert budget.recorded_paces(records) == {"HOG": Pace(0.0, startup=40.0)}
+
+
+def test_looking_takes_the_seconds_that_were_recorded_here() -> None:
+    said = {"recipe": recipes.as_dict(recipes.baseline("HOG", "smoke")), "experiment": "figure3"}
+    said |= {"environment": environment()}
+    records = [Record({**said, "scoring_seconds": seconds}) for seconds in (3.0, 9.0, 4.0)]
+    records.append(Record(said))  # older than the field
+    foreign = {**said["environment"], "threads": -1}
+    records.append(Record({**said, "environment": foreign, "scoring_seconds": 1e6}))
+    name = budget.scoring("figure3", "HOG")
+    assert budget.recorded_scoring(records) == {name: Pace(0.0, startup=4.0)}

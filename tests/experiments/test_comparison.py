@@ -17,7 +17,6 @@ from occfer.experiments.comparison import (
     clustered_mcnemar,
     compare,
     holm,
-    summarise,
     t_interval,
     t_test,
     told_apart_by_seed_alone,
@@ -78,22 +77,6 @@ def test_seeds_that_agree_to_the_face_are_no_proof_for_other_seeds() -> None:
 def test_one_seed_has_no_spread() -> None:
     assert t_interval([1.0]) is None
     assert t_test([1.0]) is None
-    summary = summarise(seeds(0.7))
-    assert summary.deviation is None
-    assert summary.interval is None
-
-
-def test_a_summary_is_mean_and_deviation_of_the_accuracies() -> None:
-    right = np.zeros(100, dtype=bool)
-    found = summarise(
-        {s: recognised(right | (np.arange(100) < n)) for s, n in enumerate((70, 72, 77))}
-    )
-    assert found.accuracies == pytest.approx({0: 70, 1: 72, 2: 77})
-    assert found.mean == pytest.approx(73)
-    assert found.deviation == pytest.approx(math.sqrt((9 + 1 + 16) / 2))
-    assert found.deviation == pytest.approx(stats.tstd([70, 72, 77]))
-    with pytest.raises(ValueError, match="no seed to summarise"):
-        summarise({})
 
 
 def test_one_seed_is_mcnemars_exact_test() -> None:

@@ -132,7 +132,10 @@ def test_a_descriptor_has_its_pace_from_the_record_of_another_seed(tiny, tmp_pat
     paces: dict[str, Pace] = {}
     reproduce.known_paces(told, table1.load_splits("synthfer", None), paces, lambda _: None)
     (record,) = jobs.recorded(told)
-    assert paces == {"HOG": Pace(0.0, startup=record.values["seconds"])}
+    assert paces == {
+        "HOG": Pace(0.0, startup=record.values["seconds"]),
+        "figure3 of HOG": Pace(0.0, startup=record.values["scoring_seconds"]),
+    }
 
 
 def test_a_state_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:

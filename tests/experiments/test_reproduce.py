@@ -290,7 +290,10 @@ def test_measuring_has_no_more_time_than_all_the_rest(tiny, tmp_path: Path, monk
     monkeypatch.setattr(budget, "ROUNDS", 100_000)  # each an epoch, and all of them an hour
     said: list[str] = []
     assert call(tmp_path, said.append, minutes=0.05) == []
-    assert said == ["The time is up before every pace was measured; nothing is begun."]
+    assert said == [
+        "The time is up before every pace was measured; nothing is begun, and the next call "
+        "measures again: give it more than 0.05 minutes."
+    ]
     assert not (tmp_path / "runs").exists()
 
 

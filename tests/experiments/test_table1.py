@@ -1,5 +1,6 @@
 """Table 1 as a run: small faces, the whole way, and nothing done twice."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from huggingface_hub import ModelCard
 from occfer import recipes
 from occfer.data import FaceSet
 from occfer.data.duplicates import drop_leaks, occurs_in
+from occfer.engine.curves import read_table
 from occfer.engine.finetune import build_classifier, fingerprint
 from occfer.engine.models import load_encoder
 from occfer.engine.records import Record
@@ -262,3 +264,26 @@ def test_a_foreign_encoder_of_the_same_name_is_refused(
     monkeypatch.setitem(recipes.BUDGETS["smoke"]["pretrain"], "learning_rate", 0.5)
     with pytest.raises(ValueError, match=r"OCL-seed0 .* with learning_rate 0\.00025 and not 0\.5;"):
         table1.run_row("OCL+Res18", **there)
+
+
+def test_a_foreign_encoder_that_came_alone_is_refused_too(run: dict, splits: table1.Splits) -> None:
+    table1.run_row("OCL+Res18", **run)
+    there = elsewhere(run, "model")
+    shutil.rmtree(there["results"])
+    other = {**there, "splits": replace(splits, train=splits.train[:-2])}
+    with pytest.raises(ValueError, match=r"OCL-seed0 should hold an encoder of the training faces"):
+        table1.run_row("OCL+Res18", **other)
+    words = there["runs"] / "table1" / "toy-smoke-OCL-seed0" / "model" / "config.json"
+    stated = json.loads(words.read_text())
+    del stated["faces"]  # as older folders
+    words.write_text(json.dumps(stated))
+    with pytest.warns(UserWarning, match="should say which faces its encoder learnt from"):
+        table1.pretrained_encoder("OCL+Res18", **other, seed=0)
+
+
+def test_a_run_leaves_its_curves(run: dict) -> None:
+    record = table1.run_row("OCL+Res18", **run)
+    folder = run["runs"] / "table1" / record.name
+    assert read_table(folder) == record.values["history"]
+    for name in (record.name, "toy-smoke-OCL-seed0"):
+        assert (run["runs"] / "table1" / name / "curves.png").exists()

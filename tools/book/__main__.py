@@ -1,4 +1,4 @@
-"""The three things maintainers and the Makefile do with the book: build, check, sync."""
+"""What the Makefile does with the book: build it, check it, sync it, hand out its exercises."""
 
 import argparse
 import hashlib
@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 
 from tools.book.checks import PAIRING, all_problems, chapters, read
 from tools.book.execute import NotebookFailedError, run_all
+from tools.book.handout import hand_out
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,6 +32,9 @@ def main() -> int:
     sync_options = commands.add_parser("sync", help="rebuild each .ipynb from its .py and run it")
     sync_options.add_argument("names", nargs="*", help="such as 07-training; all where left out")
     sync_options.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
+    handout_options = commands.add_parser("handout", help="write exercises without solutions")
+    handout_options.add_argument("names", nargs="*", help="such as 07-training; all where left out")
+    handout_options.add_argument("--out", type=Path, default=Path("handouts"), help="folder")
     options = parser.parse_args()
 
     try:
@@ -38,6 +42,13 @@ def main() -> int:
             return build(ROOT, stored=options.stored, jobs=options.jobs)
         if options.command == "sync":
             sync(ROOT, options.names, jobs=options.jobs)
+        if options.command == "handout":
+            for chapter in named(ROOT, options.names, ".ipynb"):
+                if written := hand_out(chapter, options.out):
+                    print(f"{written[0]}, and its solutions in {written[1].name}")
+                elif options.names:
+                    print(f"{chapter.name} has no exercises.")
+            return 0
     except (NotebookFailedError, ValueError) as failure:
         print(failure, file=sys.stderr)
         return 1
@@ -91,19 +102,24 @@ def sync(root: Path, names: Sequence[str], jobs: int) -> None:
 
     Without ``names``, all of them.
     """
-    scripts = sorted((root / "book").glob("*.py"))
-    if unknown := sorted(set(names) - {script.stem for script in scripts}):
-        raise ValueError(
-            f"there is no chapter {', '.join(unknown)}; the chapters are "
-            f"{', '.join(script.stem for script in scripts)}."
-        )
-    scripts = [script for script in scripts if not names or script.stem in names]
+    scripts = named(root, names, ".py")
     notebooks = {script.with_suffix(".ipynb"): from_script(script) for script in scripts}
     run_all(notebooks, jobs)
     for path, notebook in notebooks.items():
         # The exact Python would change the file with every maintainer's machine.
         notebook.metadata.get("language_info", {}).pop("version", None)
         nbformat.write(notebook, path)
+
+
+def named(root: Path, names: Sequence[str], ending: str) -> list[Path]:
+    """The halves of these chapters that end so; of all of them without ``names``."""
+    found = sorted((root / "book").glob(f"*{ending}"))
+    if unknown := sorted(set(names) - {path.stem for path in found}):
+        raise ValueError(
+            f"there is no chapter {', '.join(unknown)}; the chapters are "
+            f"{', '.join(path.stem for path in found)}."
+        )
+    return [path for path in found if not names or path.stem in names]
 
 
 def from_script(script: Path) -> NotebookNode:

@@ -7,7 +7,7 @@ read along (``sqlite3 manifest.sqlite "SELECT status, count(*) FROM pictures GRO
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -243,22 +243,16 @@ class Manifest:
         """All rows as dictionaries, in the order in which the URLs were seen."""
         yield from map(dict, self._rows.execute("SELECT * FROM pictures ORDER BY id"))
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._rows)
-
-
-class _Transaction:
-    def __init__(self, rows: sqlite3.Connection) -> None:
-        self.rows = rows
-
-    def __enter__(self) -> None:
-        self.rows.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind, *_) -> None:
-        if kind is None:
-            self.rows.execute("COMMIT")
-        elif self.rows.in_transaction:  # a full disk has ended it already
-            self.rows.execute("ROLLBACK")
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._rows.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._rows.execute("COMMIT")
+        except BaseException:
+            if self._rows.in_transaction:  # a full disk has ended it already
+                self._rows.execute("ROLLBACK")
+            raise
 
 
 def _lock(folder: Path) -> sqlite3.Connection:
