@@ -132,6 +132,9 @@ if missing := wishes.count(None):
     display(Markdown(f"{which} rows that ask for a GPU are not run yet."))
 
 # %% [markdown]
+# The step of FGW on the CPU was measured with fewer faces a call than a training there takes, which is four times as
+# many. In a trial of which no record was kept the gain was smaller with those.
+#
 # Covering faces has no peer that returns the exact mask, so there the wish was a rate of its own. What a fill
 # costs is how often it walks through memory: black only writes, a patch reads another face, noise and texture
 # are drawn first, and blur reads each face once more, to average it, before it covers any of it.
