@@ -50,7 +50,7 @@ class Checkpoints:
     Args:
         folder: of the run; ``None`` saves nothing.
         recipe: what the run does, as plain JSON values. A folder that holds states or the network
-            of another recipe is refused rather than mixed up.
+            of another recipe is refused rather than mixed up, and so are states without a recipe.
         defaults: what a field means that the folder's recipe lacks, being older than the field.
     """
 
@@ -62,16 +62,18 @@ class Checkpoints:
     ):
         self.folder = None if folder is None else Path(folder)
         self.recipe = json.loads(json.dumps(recipe))
+        self.threads: int | None = None
+        """With how many threads the state was computed that was resumed, where it says so."""
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        stated, begun = self.folder / "recipe.json", self._states()
-        if begun and not stated.exists():
+        stated = self.folder / "recipe.json"
+        if self._states() and not stated.exists():
             raise ValueError(
-                f"{stated} should say which run the states beside it are of, but is not there; "
-                f"choose another folder, or delete {self.folder} to train again."
+                f"{self.folder} holds states of a run, but not the recipe.json that says of which; "
+                "choose another folder, or delete this one to train again."
             )
-        if stated.exists() and (begun or (self.folder / "model").exists()):
+        if stated.exists() and (self._states() or (self.folder / "model").exists()):
             found = json.loads(json.dumps(defaults or {})) | _recipe(stated)
             if differ := _differences(found, self.recipe):
                 raise ValueError(
@@ -145,8 +147,6 @@ class Checkpoints:
         _lay_out_like_parameters(optimizer)
         if words["scaler"]:
             load_scaler(words["scaler"])
-        if self.folder is not None and next(model.parameters()).device.type == "cpu":
-            _compare_threads(words["threads"])
         return words["place"], _under("best.", tensors) or None
 
     def _newest(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
@@ -160,9 +160,10 @@ class Checkpoints:
                     "place": Place(**words["place"]),
                     "param_groups": words["param_groups"],
                     "scaler": words.get("scaler"),
-                    "threads": words.get("threads"),
                 }
-                return needed, load_tensors(path.with_suffix(".safetensors"), words["sha256"])
+                tensors = load_tensors(path.with_suffix(".safetensors"), words["sha256"])
+                self.threads = words.get("threads")
+                return needed, tensors
             except (
                 OSError,
                 ValueError,
@@ -198,16 +199,6 @@ def _recipe(path: Path) -> dict[str, Any]:
             f"{path} should say which run the folder holds, but is damaged ({damage}); choose "
             f"another folder, or delete {path.parent} to train again."
         ) from damage
-
-
-def _compare_threads(before: int | None) -> None:
-    """States that are older than this do not say how many there were."""
-    if before not in (None, now := torch.get_num_threads()):
-        warnings.warn(
-            f"the run goes on with {now} threads and had {before}; sums on a CPU are then rounded "
-            f"otherwise. For the very same weights set OMP_NUM_THREADS={before}.",
-            stacklevel=3,
-        )
 
 
 def _words_sha256(words: Mapping[str, Any]) -> str:

@@ -15,6 +15,8 @@ from occfer.files import write_atomically
 
 TABLE = "history.csv"
 EVENTS = "tensorboard"
+OURS = ".occfer"
+"""How the names of our event files end; no others are removed."""
 
 
 class Curves:
@@ -22,7 +24,8 @@ class Curves:
     it to ``history.csv`` and, for ``tensorboard --logdir FOLDER``, to ``tensorboard/``.
 
     It comes last among watchers, so that it sees what the others add. A run that goes on from an
-    earlier epoch replaces the rows from there on.
+    earlier epoch replaces the rows from there on. TensorBoard is told the whole table anew by each
+    sitting, since it would take the events of two by the clocks that they were written with.
 
     Args:
         folder: of the run.
@@ -57,18 +60,23 @@ class Curves:
     def _write(self, row: Mapping[str, Any]) -> None:
         rows = [kept for kept in read_table(self.folder) if kept["epoch"] < row["epoch"]]
         write_table(self.folder, [*rows, dict(row)])
+        earlier = []
         if self._events is None:
-            # TensorBoard puts files in the order of their clocks, which may have been set back, so
-            # one file holds all rows.
-            for earlier in (self.folder / EVENTS).glob("events.out.tfevents.*"):
-                earlier.unlink()
-            self._events = SummaryWriter(str(self.folder / EVENTS))
-        else:
-            rows = []
-        for each in [*rows, row]:
-            for name in each.keys() - {"epoch"}:
-                self._events.add_scalar(name, each[name], each["epoch"])
+            folder, first = self.folder / EVENTS, (rows or [row])[0]["epoch"]
+            earlier = list(folder.glob(f"events.out.tfevents.*{OURS}"))
+            # A TensorBoard that looks on drops what it has seen from this epoch on.
+            self._events = SummaryWriter(str(folder), purge_step=first, filename_suffix=OURS)
+            for each in rows:
+                self._add(each)
+        self._add(row)
         self._events.flush()
+        for events in earlier:
+            events.unlink()
+
+    def _add(self, row: Mapping[str, Any]) -> None:
+        for name, value in row.items():
+            if name != "epoch":
+                self._events.add_scalar(name, value, row["epoch"])
 
 
 def write_table(folder: str | Path, rows: list[dict[str, Any]]) -> Path:

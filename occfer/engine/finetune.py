@@ -171,8 +171,8 @@ def finetune(
 
 @torch.no_grad()
 def watch(output, targets: Tensor) -> dict[str, Tensor]:
-    """What (8) is doing: on which share of the regions it acts and on which share of the faces, and
-    how sure regions and fusion are of the truth."""
+    """What (8) is doing: on which share of the regions it acts, on which share of the faces it acts
+    on any region, and how sure regions and fusion are of the truth."""
     fused = true_class_probability(output.logits, targets)
     measured = {"accuracy": (output.logits.argmax(1) == targets).float().mean()}
     if hasattr(output, "region_logits"):

@@ -91,8 +91,10 @@ def predict(
         choice: which of the faces found are taken; all of at least 40 pixels where left out.
 
     Raises:
-        BadPicture: no picture could be read, or not every one of faces that are cut out already.
+        BadPicture: no picture could be read; or, of faces that are cut out already, one could not,
+            since nothing would say which faces the rows are of.
         NoFace: no face was found on those that could.
+        ValueError: faces of a folder that are cut out already are not all of one size.
     """
     require_classifier(model)
     if aligned or (aligned is None and isinstance(source, Tensor)):

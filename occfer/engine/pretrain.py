@@ -66,7 +66,8 @@ def pretrain(
         faces: the pool; any size, resampled to ``recipe.network.size``.
         recipe: ``recipes.pretraining()`` of the current tier where left out.
         run: folder for checkpoints. A run that was stopped (Ctrl-C saves first) goes on from
-            there when called again with the same recipe and faces.
+            there when called again with the same recipe and faces; on a CPU it ends in the very
+            weights of a run that was never stopped if ``torch.get_num_threads()`` is the same, too.
         fabric: device and precision; by default one device and the recipe's precision.
         progress: show a bar.
         watchers: see :data:`occfer.engine.training.Watcher`; they are given the :class:`OCL`.

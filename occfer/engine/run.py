@@ -139,6 +139,7 @@ class Run:
     def epoch(self, measure: Measure) -> dict[str, float]:
         """Train for what is left of an epoch; the mean of everything measured in all of it."""
         place = self.place
+        self._say_other_threads()
         self.model.train()
         set_learning_rate(self.optimizer, self.recipe.learning_rate_at(place.epoch))
         for batch in self._supply.batches(place.epoch, place.step):
@@ -152,6 +153,18 @@ class Run:
                 self.stop.obey(saved)
         self._gather()
         return {name: sum(sums) / self._count for name, sums in place.sums.items()}
+
+    def _say_other_threads(self) -> None:
+        """Once, and where anything is left to train; on a GPU its own threads do the sums."""
+        before, now = self._checkpoints.threads, torch.get_num_threads()
+        if before not in (None, now) and self.fabric.device.type == "cpu":
+            warnings.warn(
+                f"the run in {self._folder} was computed with torch.get_num_threads() {before} and "
+                f"goes on with {now}, which sum in another order; for the weights of a run that "
+                f"was never stopped, to the last bit, call torch.set_num_threads({before}) before.",
+                stacklevel=2,
+            )
+        self._checkpoints.threads = None
 
     def _step(
         self, batch: Batch, objective: Tensor, measured: Mapping[str, Tensor]
@@ -171,6 +184,8 @@ class Run:
             refuse_loss(value, batch, ids, self._folder)
         self.optimizer.step()
         for name, mean in measured.items():
+            if batch.step and name not in self._sums:
+                continue  # the epoch began in an older version, which did not measure this
             self._sums[name] = self._sums.get(name, 0.0) + _double(mean) * len(batch.index)
         return asked, due
 
@@ -185,7 +200,8 @@ class Run:
         self.bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()})
 
     def save(self) -> bool | None:
-        """Save where the run stands; where that fails it is said, and False; None without a folder.
+        """Save where the run stands; where that fails it is said, and False; None if it has no
+        folder.
 
         Raises:
             FloatingPointError: there is nothing worth saving, because the weights have diverged.
@@ -196,6 +212,8 @@ class Run:
             refuse_weights(self.place, self.recipe)
         self.place.seconds = self.seconds
         self._saved = time.monotonic()
+        if self._folder is None:
+            return None
         scaler = self.fabric.strategy.precision.state_dict()
         try:
             self._checkpoints.save(self.place, self.model, self.optimizer, self.best, scaler)
@@ -207,7 +225,7 @@ class Run:
                 stacklevel=2,
             )
             return False
-        return None if self._folder is None else True
+        return True
 
     def settle(self) -> None:
         """Give every process the first one's network, and let it run as it is written.

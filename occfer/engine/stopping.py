@@ -14,16 +14,15 @@ class StopRequest:
     def __init__(self):
         self.asked = False
 
-    def obey(self, saved: bool | None = True) -> None:
-        """Stop here if asked to; whoever calls has saved just before, or says that it could not.
-
-        Args:
-            saved: ``None`` where the run has no folder to save anything in.
-        """
+    def obey(self, saved: bool | None) -> None:
+        """Stop here if asked to; ``saved`` is what :meth:`occfer.engine.run.Run.save` said."""
         if not self.asked:
             return
         if saved is None:
-            raise KeyboardInterrupt("stopped, and nothing is kept, since the run has no folder.")
+            raise KeyboardInterrupt(
+                "stopped, and nothing is kept, since the run has no folder; give it one (run=...) "
+                "to go on from where it is stopped."
+            )
         if saved:
             raise KeyboardInterrupt("stopped and saved; the same call goes on from here.")
         raise KeyboardInterrupt(

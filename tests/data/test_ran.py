@@ -212,7 +212,9 @@ def test_the_authors_form_of_the_real_list_gives_the_same_faces(real, tmp_path) 
 def test_what_is_missing_is_named_with_where_it_is_to_be_had(rafdb, fer2013) -> None:
     for name in ("rafdb", "ferplus"):
         for split in CHALLENGES:
-            with pytest.raises(FileNotFoundError, match=r"holds no \w+\.txt( or \S+)*; take it from github"):
+            with pytest.raises(
+                FileNotFoundError, match=r"holds no \w+\.txt( or \S+)*; take it from github"
+            ):
                 challenge(name, split, rafdb)
     (rafdb / "val_raf_db_list.txt").write_text("3/test_0003_aligned.jpg\n3/test_9999_aligned.jpg")
     with pytest.raises(

@@ -211,19 +211,12 @@ def test_a_damaged_recipe_is_one_sentence(saved) -> None:
         Checkpoints(saved, RECIPE)
 
 
-def test_states_without_a_recipe_are_not_taken_for_those_of_another(saved) -> None:
+def test_states_of_nobody_knows_which_recipe_are_refused_and_left_alone(saved) -> None:
     (saved / "recipe.json").unlink()
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
-    with pytest.raises(ValueError, match=r"which run the states beside it are of.* delete .* to"):
-        Checkpoints(saved, {"rate": 9.0})
+    with pytest.raises(ValueError, match=r"holds states of a run, but not the recipe\.json"):
+        Checkpoints(saved, {"rate": 0.5, "epochs": 3})
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
-
-
-def test_another_number_of_threads_is_said(saved, monkeypatch) -> None:
-    before = torch.get_num_threads()
-    monkeypatch.setattr(torch, "get_num_threads", lambda: before + 1)
-    with pytest.warns(UserWarning, match=f"and had {before}; .* set OMP_NUM_THREADS={before}"):
-        Checkpoints(saved, RECIPE).resume(*fresh())
 
 
 def test_a_field_that_is_younger_than_the_folder_means_its_default(tmp_path) -> None:

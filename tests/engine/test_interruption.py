@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,15 +167,14 @@ def test_a_run_may_be_stopped_at_any_step(
     assert_same(run(faces, recipe, tmp_path), uninterrupted[method])
 
 
-@pytest.mark.parametrize("method", ["pretrain", "finetune"])
 def test_a_run_without_a_folder_does_not_say_that_it_was_saved(
-    faces, recipes, at_training_step, method
+    faces, recipes, at_training_step
 ) -> None:
     with (
-        pytest.raises(KeyboardInterrupt, match="nothing is kept, since the run has no folder"),
-        at_training_step(2, lambda: os.kill(os.getpid(), signal.SIGINT)),
+        pytest.raises(KeyboardInterrupt, match=r"nothing is kept, since the run has no folder"),
+        at_training_step(4, lambda: os.kill(os.getpid(), signal.SIGINT)),
     ):
-        run(faces, recipes[method], None)
+        run(faces, recipes["pretrain"])
 
 
 def test_ctrl_c_in_the_last_validation_is_not_swallowed(
@@ -214,6 +214,54 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(
     with pytest.warns(UserWarning, match="is passed over"):
         resumed = run(faces, recipes[method], tmp_path)
     assert_same(resumed, uninterrupted[method])
+
+
+@pytest.mark.parametrize(("threads", "said"), [(1, 0), (7, 1), (None, 0)])
+def test_another_number_of_threads_is_said_where_anything_is_left_to_train(
+    tmp_path, faces, recipes, uninterrupted, at_training_step, recwarn, threads, said
+) -> None:
+    """A state of an older version says nothing of its threads."""
+    with (
+        pytest.raises(KeyboardInterrupt),
+        at_training_step(1, lambda: os.kill(os.getpid(), signal.SIGINT)),
+    ):
+        run(faces, recipes["pretrain"], tmp_path)
+    newest = max(tmp_path.glob("state-*.json"))
+    words = json.loads(newest.read_text())
+    assert words["threads"] == torch.get_num_threads() == 1
+    words["threads"] = threads
+    del words["words_sha256"]
+    newest.write_text(json.dumps({k: v for k, v in words.items() if v is not None}))
+    warnings.simplefilter("always")
+    assert_same(run(faces, recipes["pretrain"], tmp_path), uninterrupted["pretrain"])
+    assert len(recwarn) == said
+    for each in recwarn:
+        assert "computed with torch.get_num_threads() 7 and goes on with 1" in str(each.message)
+    recwarn.clear()
+    torch.set_num_threads(2)  # nothing is left to train
+    try:
+        run(faces, recipes["pretrain"], tmp_path)
+    finally:
+        torch.set_num_threads(1)
+    assert len(recwarn) == 0
+
+
+def test_what_an_older_version_did_not_measure_is_measured_from_the_next_epoch_on(
+    tmp_path, faces, recipes, uninterrupted, at_training_step
+) -> None:
+    """Its mean over the rest of an epoch would not be one over the epoch."""
+    with (
+        pytest.raises(KeyboardInterrupt),
+        at_training_step(1, lambda: os.kill(os.getpid(), signal.SIGINT)),
+    ):
+        run(faces, recipes["finetune"], tmp_path)
+    newest = max(tmp_path.glob("state-*.json"))
+    words = json.loads(newest.read_text())
+    del words["place"]["sums"]["restrained_faces"], words["words_sha256"]
+    newest.write_text(json.dumps(words))
+    weights, rows = uninterrupted["finetune"]
+    first = {name: value for name, value in rows[0].items() if name != "restrained_faces"}
+    assert_same(run(faces, recipes["finetune"], tmp_path), (weights, [first, *rows[1:]]))
 
 
 @pytest.mark.parametrize("method", ["pretrain", "finetune"])

@@ -296,6 +296,9 @@ def test_aligned_faces_of_a_folder_are_one_batch(model, pictures, tmp_path) -> N
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "other.png")
     with pytest.raises(ValueError, match=r"one size to be one batch, got .* one by one"):
         predict(model, tmp_path, aligned=True)
+    (tmp_path / "other.png").write_bytes(b"no picture")
+    with pytest.raises(BadPicture, match=r"other\.png cannot be read as a picture"):
+        predict(model, tmp_path, aligned=True)
 
 
 def test_a_folder_that_is_called_like_a_picture_is_a_folder(model, pictures, tmp_path) -> None:
