@@ -327,6 +327,21 @@ def told_apart(pairs):
 
 told_apart(PAIRS)
 
+# %% [markdown]
+# One line deserves words. SimCLR is OCL's pre-training without the blocks, and nothing else differs; so *its blocks* is
+# what the paper's first idea takes from whole faces and what it gives to covered ones.
+
+# %%
+for data in curves:
+    whole, covered = (
+        comparison.compare(*(figure3.under(curves[data], condition)[row] for row in PAIRS["its blocks"]))
+        for condition in ("0", "30")
+    )
+    display(Markdown(
+        f"- {TITLES[data]}: {whole.mean:+.1f} points on whole faces ({whole.verdict}), and {covered.mean:+.1f} where "
+        f"30 % are covered ({covered.verdict})."
+    ))
+
 # %%
 rows = figure3.under(curves["fer2013"], "30")
 plain, contrast, whole = (
@@ -405,7 +420,7 @@ display(Markdown(
 # simply *seen blocks*. The rows whose names end in `-occluded` show what blocks do where the labels are: they
 # see the same kind of blocks on half of their faces in fine-tuning, one of them without any pre-training at
 # all. Contrast and blocks *within* pre-training they do not take apart. For that there is `SimCLR+Res18`,
-# contrast without blocks, in the tables above.
+# contrast without blocks, as said above.
 
 # %%
 CONTROLS = {
