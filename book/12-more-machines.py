@@ -46,8 +46,8 @@ if any(spec is None or spec.origin is None for spec in specs):  # no origin: a f
         subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "./occfer[ray]"], check=True)
-    if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
-        raise RuntimeError("All is installed; now restart the session and run all cells again.")
+if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
+    raise RuntimeError("All is installed; now restart the session and run all cells again.")
 if Path("occfer/book/results").is_dir():
     os.chdir("occfer/book")
 

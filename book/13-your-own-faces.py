@@ -48,8 +48,8 @@ if spec is None or spec.origin is None:  # no origin: a folder of that name, and
         subprocess.run(clone, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "./occfer"], check=True)
-    if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
-        raise RuntimeError("All is installed; now restart the session and run all cells again.")
+if "numpy" in sys.modules and sys.modules["numpy"].__version__ != version("numpy"):
+    raise RuntimeError("All is installed; now restart the session and run all cells again.")
 if Path("occfer/book/results").is_dir():
     os.chdir("occfer/book")
 

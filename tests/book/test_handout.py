@@ -42,6 +42,7 @@ def test_students_get_every_exercise_and_no_solution(chapter, tmp_path) -> None:
     assert all(text in ours and text not in theirs for text in solutions)
     assert "{solution}" not in theirs
     assert "{exercise}" not in theirs
+    assert not re.search(r"^### Exercise:\s*$", theirs, re.MULTILINE)  # some have no title
 
 
 def test_each_exercise_has_room_to_answer_that_nbgrader_knows(chapter, tmp_path) -> None:

@@ -88,7 +88,8 @@ def _pieces(source: str) -> Iterator[tuple[str, str, str]]:
         options, title = dict(_OPTION.findall(block["body"])), block["title"].strip()
         text = _OPTION.sub("", block["body"]).strip("\n")
         if block["kind"] == "exercise":
-            yield "exercise", f"### Exercise: {title}\n\n{text}", options["label"]
+            heading = f"### Exercise: {title}" if title else "### Exercise"
+            yield "exercise", f"{heading}\n\n{text}", options["label"]
         else:
             yield "solution", f"**Solution.** {text}", title
         end = block.end()
