@@ -218,19 +218,22 @@ def resample(
     """Crop, turn and mirror in one bilinear resampling; outside the picture its border goes on."""
     device = images.device
     across, down = sent(parameters.extent, device)[:, :, None].unbind(dim=1)
-    mirror = sent(torch.where(parameters.flip, -1.0, 1.0), device)[:, None]
+    mirrored = sent(parameters.flip, device)[:, None]
     angle = sent(parameters.angle, device)[:, None]
     centre = 2 * sent(parameters.centre, device) - 1
     height, width = images.shape[-2:]
     # Half-pixel centres of the view, in [-1, 1]: grid_sample's units.
     place = (2 * torch.arange(size, device=device) + 1) / size - 1
-    x, y = place * across * mirror, place * down
+    # A processor gathers pixels at half the pace from right to left, so that is left for the end.
+    x, y = torch.where(mirrored, -place.flip(0), place) * across, place * down
     # A pixel of the view lies where its column leads to, and from there its row.
     column = torch.stack([x * angle.cos(), x * angle.sin() * (width / height)], dim=1)
     row = torch.stack([-y * angle.sin() * (height / width), y * angle.cos()], dim=1)
     grid = column[:, :, None, :] + row[:, :, :, None]
     grid = grid.add_(centre[:, :, None, None]).movedim(1, -1)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    views = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    chosen = sent(parameters.flip.nonzero()[:, 0], device)
+    return views.index_copy_(0, chosen, views[chosen].flip(-1))
 
 
 def occlude(
@@ -266,7 +269,9 @@ def recolour(
             mean = means @ sent(torch.tensor(LUMA), device)
             matrix = sent(colour_matrix(parameters), device) * scale
         offset = ((1 - contrast) * brightness * mean)[:, None, None]
-        pixels = torch.baddbmm(offset, matrix, views.flatten(2))
+        colours = views.flatten(2)
+        # To copy one number to a whole view takes baddbmm twice as long as to multiply.
+        pixels = torch.zeros_like(colours).add_(offset).baddbmm_(matrix, colours)
         return pixels.clamp_(0, 1).view_as(views)
 
 
