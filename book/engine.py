@@ -132,8 +132,9 @@ if missing := wishes.count(None):
     display(Markdown(f"{which} rows that ask for a GPU are not run yet."))
 
 # %% [markdown]
-# The step of FGW on the CPU was measured with fewer faces a call than a training there takes, which is four times as
-# many. In a trial of which no record was kept the gain was smaller with those.
+# On the CPU torchvision has a worker of its own for each core, as one would run it there. The step of FGW stands there
+# twice. With as many faces as a training at the laptop tier takes, five times as many regions are more than the
+# processor's caches hold, and the one pass gains little; with as few as the chapters take, it does what was hoped for.
 #
 # Covering faces has no peer that returns the exact mask, so there the wish was a rate of its own. What a fill
 # costs is how often it walks through memory: black only writes, a patch reads another face, noise and texture
