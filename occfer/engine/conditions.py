@@ -6,6 +6,7 @@ is kept are the predictions for each face, and every number is computed from tho
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -120,5 +121,7 @@ def recognised_share(
     Its mean over faces is the area under the curve of accuracy against occlusion, divided by the
     width of the range.
     """
+    if len(shares) < 2 or not all(a < b for a, b in pairwise(shares)):
+        raise ValueError(f"shares must be two or more numbers that rise, got {list(shares)}.")
     correct = np.stack([conditions[str(share)].correct for share in shares]).astype(float)
     return np.trapezoid(correct, shares, axis=0) / (shares[-1] - shares[0])

@@ -122,6 +122,8 @@ class Predictions:
         faces is the distance between accuracy and mean confidence of their bin. In [0, 1]
         (Guo et al., On calibration of modern neural networks, ICML 2017, eq. 3).
         """
+        if bins < 1:
+            raise ValueError(f"bins must be at least 1, got {bins}.")
         correct = self.correct
         confidence = self.probabilities.max(axis=1).astype(np.float64)
         # The inner edges alone, so that no face falls beside the bins.

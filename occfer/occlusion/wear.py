@@ -25,7 +25,7 @@ def draw_variation(batch: int, generator: Generator) -> Float[Tensor, "batch num
     """The chance in one item per face: numbers in [0, 1) for its colour, size and place.
 
     The item on a face depends on its own row alone. Draw once for a whole set, pass the rows on,
-    and every split into batches gives the same pictures.
+    and every split into batches gives the same masks, and the same pictures but for rounding.
     """
     shape = (batch, NUMBERS)
     return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64)

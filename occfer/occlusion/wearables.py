@@ -1,5 +1,7 @@
 """Scarf, glasses, sunglasses and cap, drawn as :mod:`occfer.occlusion.masks` draws."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,18 +23,19 @@ def scarf(scene: Scene) -> None:
     stripes = scene.choose(1, KNIT)
     top = scene.draw(2, 0.62, 0.95)
     bands = (
-        (1.25, 1.6, 0.80, (0.30, 0.12)),
-        (0.58, 1.0, 0.48, (0.28, -0.18)),
-        (0.0, 0.85, 0.24, (0.16, 0.14)),
+        (1.25, 1.6, 0.80, (0.30, 0.08)),
+        (0.58, 1.0, 0.48, (0.28, -0.12)),
+        (0.0, 0.85, 0.24, (0.16, 0.12)),
     )
     for number, (start, deep, lift, (sag, tilt)) in enumerate(bands):
         upper, lower = [], []
         for azimuth in range(-84, 85, 21):
             across = azimuth / 90
-            bend = sag * (1 - across**2) + tilt * across
-            upper.append((azimuth, start + bend, lift))
-            lower.append((azimuth, start + deep + bend * 1.3, lift + 0.10))
-        ends = [(side * 100, start + deep / 2 + side * tilt, lift + 0.14) for side in (1, -1)]
+            bend = sag * math.cos(math.pi * across / 2) ** 2 + tilt * across
+            upper.append((azimuth, start + bend, lift - 0.14 * across**4))
+            # Wool hangs straight at the sides, where the jaw below grows narrow.
+            lower.append((azimuth, start + deep + bend * 1.1, lift + 0.10 + 0.16 * across**4))
+        ends = [(side * 100, start + deep / 2 + side * tilt, lift + 0.12) for side in (1, -1)]
         around = [*upper, ends[0], *lower[::-1], ends[1]]
         points = smooth(constant(around), closed=True).to(scene.images)
         points = points.expand(len(top), -1, 3).clone()

@@ -44,7 +44,8 @@ def deletion(
     """The probability of a class as the most salient pixels are replaced by the picture's mean.
 
     Returns ``steps`` + 1 points, from the whole picture to an empty one; a low curve is good.
-    Pixels of equal saliency go in random order, drawn from ``generator``.
+    Pixels of equal saliency go in random order, drawn from ``generator``; a map that is not finite
+    raises a ValueError.
     """
     empty = images.mean(dim=(2, 3), keepdim=True).expand_as(images)
     return _curve(model, images, empty, saliency, classes, generator, steps)
@@ -60,7 +61,7 @@ def insertion(
 ) -> Float[Tensor, "batch points"]:
     """The probability of a class as the most salient pixels come back into a blurred picture.
 
-    The blur's σ is a tenth of the side. A high curve is good.
+    The blur's σ is a tenth of the side. A high curve is good. Otherwise as :func:`deletion`.
     """
     side = min(images.shape[2:])
     blurred = gaussian_blur(images, 2 * (side // 5) + 1, side / 10)
@@ -69,6 +70,11 @@ def insertion(
 
 @torch.no_grad()
 def _curve(model, before, after, saliency, classes, generator, steps) -> Tensor:
+    if not bool(saliency.isfinite().all()):
+        raise ValueError(
+            "saliency must be finite, but holds NaN or infinity: such a map ranks no pixels; leave "
+            "those faces out."
+        )
     rank = _ranks(saliency, generator)
     total = rank[0].numel()
     points = []

@@ -101,6 +101,9 @@ def test_recognised_over_part_of_the_range() -> None:
     assert shares.tolist() == pytest.approx([1, 0, 2 / 3, 1 / 3])
     heights = [each.accuracy for each in at.values()]
     assert shares.mean() == pytest.approx(auc([10, 20, 40], heights) / 30)
+    for no_range in ((), (10,), (20, 10), (10, 10)):
+        with pytest.raises(ValueError, match="two or more numbers that rise"):
+            recognised_share(Conditions(at), no_range)
 
 
 def test_other_faces_are_refused() -> None:

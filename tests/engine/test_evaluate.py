@@ -100,6 +100,11 @@ def test_the_calibration_error_of_known_confidences() -> None:
     assert found.calibration_error(1) == pytest.approx(abs(0.6 - 0.5))
 
 
+def test_there_is_at_least_one_bin() -> None:
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        made_up(3).calibration_error(0)
+
+
 def test_an_honest_forecaster_has_hardly_any_calibration_error_and_an_overconfident_one_has() -> (
     None
 ):

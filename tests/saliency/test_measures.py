@@ -1,5 +1,6 @@
 """Closed forms of every measure."""
 
+import math
 from typing import NamedTuple
 
 import pytest
@@ -98,6 +99,15 @@ def test_equal_saliency_goes_in_random_order(planted) -> None:
     torch.testing.assert_close(curves[:, [0, -1]], torch.tensor([[1, 0.04]] * 2))
     again = deletion(Left(), images, constant, torch.tensor([1, 1]), chance(), steps=4)
     assert torch.equal(curves, again)
+
+
+@pytest.mark.parametrize("measure", [deletion, insertion])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_map_that_ranks_nothing_is_refused(pictures, measure, value) -> None:
+    saliency = pictures(2, 8, 8)
+    saliency[1, 3, 4] = value
+    with pytest.raises(ValueError, match="must be finite"):
+        measure(Witness(), pictures(2, 3, 8, 8), saliency, torch.tensor([0, 1]), chance())
 
 
 class Witness(nn.Module):
