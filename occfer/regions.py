@@ -176,7 +176,5 @@ def resampling_matrix(
             f"a region from {start:.3g} to {start + extent:.3g} holds no pixel of {length}; take "
             "larger pictures or shares."
         )
-    if scale < 1:
-        centres = centres.clamp(pixels[inside].min(), pixels[inside].max())
     weights = (1 - (pixels - centres[:, None]).abs() / reach).clamp(min=0) * inside
     return weights / weights.sum(dim=1, keepdim=True)

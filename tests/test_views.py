@@ -1,6 +1,7 @@
 import math
 from dataclasses import asdict, fields, replace
 
+import numpy as np
 import pytest
 import torch
 import torchvision.transforms.v2.functional as tv
@@ -11,7 +12,7 @@ from torch import Tensor
 from occfer.occlusion.blocks import Blocks
 from occfer.randomness import generator_for
 from occfer.recipes import GENTLE_VIEWS, ViewRecipe
-from occfer.views import LUMA, RandomView, TwoViews, ViewParameters, as_float, luminance
+from occfer.views import LUMA, RandomView, TwoViews, ViewParameters, as_float, luminance, resample
 
 SIZE = 24
 STILL = RandomView(
@@ -155,6 +156,7 @@ def test_parameters_cover_their_ranges_evenly() -> None:
     view = RandomView(size=8, crop=(0.2, 0.7), rotation=20.0, jitter=1.0, occlusion=1.0)
     drawn = view.draw(20_000, generator_for(0))
     position = (drawn.centre - 0.5) / ((1 - drawn.extent) / 2)
+    values = []
     turn, ratio = math.radians(20), math.log(4 / 3)
     for value, low, high in [
         (drawn.brightness, 0.6, 1.4),
@@ -170,6 +172,17 @@ def test_parameters_cover_their_ranges_evenly() -> None:
     ]:
         quantiles = torch.quantile(value, torch.linspace(0, 1, 11))
         assert quantiles == pytest.approx(torch.linspace(low, high, 11), abs=0.02 * (high - low))
+        values.append(value)
+    # And none follows another one.
+    assert torch.corrcoef(torch.stack(values)).numpy() == pytest.approx(np.eye(10), abs=0.04)
+
+
+def test_a_block_in_a_view_has_the_aspect_that_the_recipe_says() -> None:
+    view = RandomView(size=112, occlusion=1.0, occlusion_aspect=(2.0, 2.0))
+    blocks = view.draw(1000, generator_for(0)).blocks
+    torch.testing.assert_close(
+        blocks.height / blocks.width, torch.full((1000,), 2.0), atol=0.15, rtol=0
+    )
 
 
 def test_both_views_of_a_face_are_drawn_independently() -> None:
@@ -231,18 +244,22 @@ def test_a_turn_is_torchvision_s_where_no_border_shows(pictures, degrees) -> Non
     )
 
 
-def test_a_turn_keeps_angles_where_a_face_is_not_square() -> None:
-    """A straight line 45° steep in pixels, not in shares of the picture, turns upright."""
-    height, width, size = 60, 120, 60
-    row, column = torch.meshgrid(torch.arange(60.0), torch.arange(120.0), indexing="ij")
-    signed = (row - (height - 1) / 2) + (column - (width - 1) / 2)  # 0 on the falling diagonal
-    face = (signed > 0).float()[None, None]
-    drawn = still(1, size, angle=math.pi / 4, extent=[0.5, 1.0])
-    turned = replace(STILL, size=size).apply(face, drawn)[0, 0]
-    middle = turned[20:40, 20:40]
-    upright = middle.std(dim=0).max() < 0.35 and middle.mean(dim=0).std() > 0.4
-    level = middle.std(dim=1).max() < 0.35 and middle.mean(dim=1).std() > 0.4
-    assert upright != level
+@pytest.mark.parametrize(("height", "width"), [(60, 120), (120, 60)])
+@pytest.mark.parametrize("degrees", [20, -75])
+def test_a_turn_keeps_angles_where_a_face_is_not_square(height, width, degrees) -> None:
+    """Each pixel of the face holds its own place, so a view says where its pixels came from."""
+    places = torch.meshgrid(torch.arange(1.0 * height), torch.arange(1.0 * width), indexing="ij")
+    angle, extent, size = math.radians(degrees), torch.tensor([0.4, 0.3]), 31
+    drawn = still(1, size, angle=angle, extent=extent)
+    seen = [resample(each[None, None], drawn, size)[0, 0] for each in places]
+    # From the middle of the view, in pixels of the face.
+    steps = (torch.arange(size) - (size - 1) / 2) / size
+    x, y = steps[None, :] * extent[0] * width, steps[:, None] * extent[1] * height
+    down, across = (
+        place - (side - 1) / 2 for place, side in zip(seen, (height, width), strict=True)
+    )
+    torch.testing.assert_close(across, x * math.cos(angle) - y * math.sin(angle), atol=1e-4, rtol=0)
+    torch.testing.assert_close(down, x * math.sin(angle) + y * math.cos(angle), atol=1e-4, rtol=0)
 
 
 def test_outside_of_the_face_its_border_goes_on(pictures) -> None:
