@@ -275,9 +275,9 @@ at_the_edge = [history[best] for history, best in machines if best == len(histor
 counted = [row["bounded"] for row in at_the_edge if "bounded" in row]
 display(Markdown(
     f"Of {len(machines)} support vector machines behind the descriptors, {len(at_the_edge)} were chosen by the "
-    f"validation split with the largest $C$ that was tried. For {len(counted)} of them it is known how many of the "
-    f"thousands of weights reach that $C$: {counted.count(0)} times none, and never more than {max(counted)}. Such a "
-    f"machine tells its training faces apart already, so that a larger $C$ gives the same machine, or next to it. "
+    f"validation split with the largest *C* that was tried. For {len(counted)} of them it is known how many of the "
+    f"thousands of weights reach that *C*: {counted.count(0)} times none, and never more than {max(counted)}. Such a "
+    f"machine tells its training faces apart already, so that a larger *C* gives the same machine, or next to it. "
     f"For the others, on FER2013, nobody counted; there a larger one might do better, and the descriptors may stand "
     f"lower here than they have to."
 ))
@@ -290,9 +290,9 @@ display(Markdown(
 #
 # A difference between two curves may be luck. The test of McNemar asks on how many faces exactly one of
 # two networks is right {cite:p}`dietterich1998tests`. Over several seeds it is the test of chapter 8. As in
-# chapter 7, a verdict that other seeds might reverse says *with these networks*. On FER2013 the small networks with FGW
-# alone start from encoders that were pre-trained anew ({doc}`chapter 7 <07-training>`), so that a line that sets them
-# against another encoder's row is of the encoders, too.
+# chapter 7, a verdict that other seeds might reverse says *with these networks*. On FER2013 two of the small networks with the
+# whole method, and those that saw blocks with their labels as well, start from other encoders than the rows beside them
+# ({doc}`chapter 7 <07-training>`), so that a line that sets them against another row with OCL is of the encoders, too.
 
 # %%
 from occfer.experiments import comparison

@@ -182,8 +182,9 @@ display(Markdown(
 # %% [markdown]
 # Look at what the columns compare. The paper's first step compares OCL with *ImageNet*, ours with nothing at
 # all, since those weights fit no network as small as most of ours, and the full ones were trained without them, too:
-# the same words, "pre-training helps", are two claims. On FER2013 the runs with FGW alone start from encoders that were
-# pre-trained anew, so its two steps are of the encoders, too ({doc}`chapter 7 <07-training>`). The fourth line compares with an ImageNet network on RAF-DB there,
+# the same words, "pre-training helps", are two claims. On FER2013 two of the three runs of the
+# whole method start from other encoders than those with FGW alone, so the last step is of the encoders, too
+# ({doc}`chapter 7 <07-training>`). The fourth line compares with an ImageNet network on RAF-DB there,
 # and with one from scratch here. On SynthFER the whole method loses *more* points than the plain network, but starts
 # higher, so that it has more to lose; on FER2013, at either size, no difference can be told.
 # {doc}`Chapter 9 <09-accuracy-under-occlusion>` takes that apart. No column but the last compares at equal cost. And in

@@ -110,6 +110,13 @@ def test_curves_go_through_their_points() -> None:
     assert len(smooth(points, steps=4)) == 25
 
 
+def test_a_curve_through_points_of_a_parabola_is_that_parabola() -> None:
+    """As Catmull and Rom made it: slopes are central differences. At the ends there is but one."""
+    x = torch.arange(7).double()
+    curve = smooth(torch.stack([x, x**2], dim=1), steps=4)[4:-4]
+    torch.testing.assert_close(curve[:, 1], curve[:, 0] ** 2)
+
+
 def test_a_rounded_box_fills_all_but_its_corners() -> None:
     box = rounded_box((8.0, 5.0), 3.0, steps=20)[None] + 10
     missing = (4 - math.pi) * 9

@@ -41,6 +41,25 @@ def test_an_ellipse_is_round_and_a_rectangle_square_at_aspect_one() -> None:
             assert (spans - span).abs().max() <= 2
 
 
+@pytest.mark.parametrize("kind", ["rectangle", "ellipse"])
+def test_an_aspect_of_four_is_four_times_as_high_as_wide(kind) -> None:
+    drawn = draw_shapes(3, generator_for(0), kind, 1, (4.0, 4.0))
+    drawn.centre.fill_(0.5)
+    drawn.angle.fill_(0.0)
+    mask = shape_mask(drawn, torch.full((3,), 0.06, dtype=torch.float64), 100, 100)
+    height, width = mask.any(dim=2).sum(dim=1), mask.any(dim=1).sum(dim=1)
+    torch.testing.assert_close(height / width, torch.full((3,), 4.0), atol=0.4, rtol=0)
+
+
+def test_a_shape_of_twice_the_size_is_twice_as_wide() -> None:
+    drawn = draw_shapes(1, generator_for(0), "ellipse", 2, (1.0, 1.0))
+    drawn.centre.copy_(torch.tensor([[[0.25, 0.5], [0.75, 0.5]]]))
+    drawn.size.copy_(torch.tensor([[0.7, 1.4]]))
+    mask = shape_mask(drawn, torch.tensor([0.1], dtype=torch.float64), 100, 100)
+    small, large = mask[0, :, :50].sum(), mask[0, :, 50:].sum()
+    assert large / small == pytest.approx(4, abs=0.2)
+
+
 def test_a_stripe_crosses_the_whole_picture_and_is_evenly_wide() -> None:
     drawn = draw_shapes(30, generator_for(1), "stripe")
     drawn.centre.fill_(0.5)

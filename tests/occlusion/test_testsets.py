@@ -76,6 +76,12 @@ def test_of_no_faces_none_are_covered(few, variant) -> None:
         make_manifest(few[:0], (variant,))
 
 
+def test_every_share_is_covered_in_places_of_its_own(few) -> None:
+    """Else a block would lie where the smaller one lies, and a face be hard or easy throughout."""
+    small, large = (occluded(few, f"block-{percent}").extras["covered"] for percent in (15, 30))
+    assert (small & ~large).any(dim=(1, 2)).sum() > len(few) / 2
+
+
 def test_another_seed_is_another_set(few) -> None:
     for variant in FEW[1:]:
         assert not torch.equal(occluded(few, variant, 1).images, occluded(few, variant, 2).images)
