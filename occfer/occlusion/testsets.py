@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from occfer.data.faceset import FaceSet, tensor_sha256
 from occfer.files import write_atomically
@@ -89,9 +90,10 @@ class Manifest:
             manifest = Manifest(**content, variants=variants)
             if "format" not in content or not _is_sound(manifest):
                 manifest = None
-        except FileNotFoundError as missing:
-            raise FileNotFoundError(
-                f"{path} should be a manifest, but is not there; write one with occfer occlude."
+        except (FileNotFoundError, IsADirectoryError) as missing:
+            found = "is a folder" if Path(path).is_dir() else "is not there"
+            raise type(missing)(
+                f"{path} should be a manifest, but {found}; write one with occfer occlude."
             ) from missing
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
             manifest = None
@@ -166,7 +168,9 @@ def make_manifest(
     for name in variants:
         _check_variant(name, faces, _located(faces))
     _check_seed(seed)
-    found = {name: _measure(occluded(faces, name, seed), _kind(name)) for name in variants}
+    found = {}
+    for name in tqdm(variants, desc="variants", unit="variant", disable=len(variants) < 2):
+        found[name] = _measure(occluded(faces, name, seed), _kind(name))
     if real is not None:
         found[REAL] = Variant(REAL, -1.0, real.sha256, "")
     return Manifest(faces.describe(), seed, found)
@@ -297,9 +301,9 @@ def _is_sound_variant(name: str, variant: Variant) -> bool:
 def _check_hash(what: str, wanted: str, came: str) -> None:
     if came != wanted:
         raise ValueError(
-            f"{what} must have SHA-256 {wanted}, got {came}: this version of occfer or of PyTorch "
-            f"draws them otherwise, so use the manifest's, or write another one and score all "
-            f"methods on it."
+            f"{what} must have SHA-256 {wanted}, got {came}: the manifest was changed, or this "
+            f"version of occfer or of PyTorch draws them otherwise; take the manifest and the "
+            f"versions with which it was written, or write another one and score all methods on it."
         )
 
 

@@ -229,6 +229,11 @@ def test_every_corner_position_is_equally_likely() -> None:
     assert chisquare(places.numpy()).pvalue > 1e-3
 
 
+def test_an_aspect_above_one_stands_upright() -> None:
+    drawn = draw_blocks(torch.full((100,), 0.1), 200, 200, generator_for(0), (2.0, 3.0))
+    assert (drawn.height > 1.9 * drawn.width).all()
+
+
 def test_the_aspect_is_log_uniform_within_its_bounds() -> None:
     drawn = draw_blocks(torch.full((20_000,), 0.05), 400, 400, generator_for(0))
     log_aspect = (drawn.height / drawn.width).log()

@@ -8,11 +8,13 @@ import torch
 
 from occfer.cli import main
 from occfer.data import FaceSet
+from occfer.data.faceset import tensor_sha256
 from occfer.occlusion import testsets
 from occfer.occlusion.testsets import (
     BLOCKS,
     SYNTHETIC,
     Manifest,
+    fitting,
     hashed_noise,
     make_manifest,
     occluded,
@@ -96,6 +98,24 @@ def test_pixels_come_back_by_their_hash(few, manifest, tmp_path) -> None:
         assert made.extras["covered"].shape == (7, 48, 48)
 
 
+def test_another_seed_comes_back_as_well(few) -> None:
+    manifest = make_manifest(few, ("block-20", "cap"), seed=7)
+    for name in manifest.variants:
+        restore(manifest, few, name)
+
+
+def test_the_pixels_of_a_recipe_are_those_of_every_earlier_version() -> None:
+    """Whoever scored methods on these pixels must be able to have them again: if this has to
+    change, so has the manifest's format."""
+    pixels = (torch.arange(3 * 3 * 24 * 20) % 256).byte().view(3, 3, 24, 20)
+    faces = FaceSet(pixels, torch.zeros(3, dtype=torch.long), ["a", "b", "c"], name="made-up")
+    hashes = {name: tensor_sha256(occluded(faces, name).images) for name in ("block-5", "block-30")}
+    assert {name: each[:12] for name, each in hashes.items()} == {
+        "block-5": "ff2933ccf914",
+        "block-30": "8f3acd16c2e6",
+    }
+
+
 def test_another_hash_other_faces_and_other_names_are_refused(few, manifest) -> None:
     wrong = replace(manifest.variants["glasses"], images_sha256="0" * 64)
     changed = replace(manifest, variants={**manifest.variants, "glasses": wrong})
@@ -134,6 +154,9 @@ def test_an_item_without_landmarks_is_refused_before_anything_is_covered(few, mo
 
 
 def test_where_nothing_is_asked_for_faces_without_landmarks_get_blocks(few) -> None:
+    gaps = few.landmarks.clone()
+    gaps[3, 1, 0] = torch.nan
+    assert fitting(replace(few, landmarks=gaps)) == BLOCKS
     made = make_manifest(replace(few[:1], landmarks=None))
     assert tuple(made.variants) == BLOCKS
     assert tuple(make_manifest(few[:1]).variants) == SYNTHETIC
@@ -194,6 +217,8 @@ def test_a_file_that_is_no_manifest_is_refused(tmp_path) -> None:
         path.write_text(text)
         with pytest.raises(ValueError, match="must be a manifest of format"):
             Manifest.load(path)
+    with pytest.raises(IsADirectoryError, match="should be a manifest, but is a folder"):
+        Manifest.load(tmp_path)
 
 
 def test_a_wrong_mask_and_a_wrong_share_are_told_apart_from_wrong_pixels(few, manifest) -> None:
