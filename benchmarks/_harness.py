@@ -24,6 +24,7 @@ from _profile import arithmetic, matmul_rate, operators
 from occfer.engine.records import environment
 from occfer.files import write_atomically
 from occfer.memory import keep_memory
+from occfer.recipes import precision
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", 2))
 ROUNDS = 5
@@ -180,8 +181,14 @@ def settle(device: torch.device) -> None:
 
 
 def mixed(device: torch.device) -> torch.autocast:
-    """bfloat16 where a GPU is there to be quick with it."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    """The numbers that the laptop and paper tiers train in here, for both sides."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=numbers(device) == torch.bfloat16)
+
+
+def numbers(device: torch.device) -> torch.dtype:
+    """What convolutions and products of a training multiply on a device of this machine."""
+    quick = device.type == "cuda" or precision("laptop") == "bf16-mixed"
+    return torch.bfloat16 if quick else torch.float32
 
 
 def compiled(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
@@ -224,7 +231,8 @@ def run(name: str, contests: Sequence[Contest]) -> None:
         "load": os.getloadavg(),
         "memory kept": kept,
         "networks compiled": any(row.ratio and compiles(torch.device(row.device)) for row in rows),
-        "matmul": {kind: matmul_rate(*each) for kind, each in multiplied().items()},
+        "numbers": {each.type: str(numbers(each)) for each in present()},
+        "matmul": {each.type: matmul_rate(each, numbers(each)) for each in present()},
         "rows": [asdict(row) for row in rows],
     }
     write(name, found)
@@ -261,9 +269,7 @@ def write(name: str, found: dict[str, Any]) -> None:
     write_atomically(folder / f"{name}{of}.json", (json.dumps(values, indent=1) + "\n").encode())
 
 
-def multiplied() -> dict[str, tuple[torch.device, torch.dtype]]:
-    """The devices that are there, and what numbers the contests multiply on each."""
-    found = {"cpu": (torch.device("cpu"), torch.float32)}
-    if torch.cuda.is_available():
-        found["cuda"] = (torch.device("cuda"), torch.bfloat16)
-    return found
+def present() -> list[torch.device]:
+    """The devices that are there."""
+    kinds = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    return [torch.device(kind) for kind in kinds]
