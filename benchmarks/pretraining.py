@@ -166,9 +166,9 @@ if __name__ == "__main__":
         "pretraining",
         [
             Contest("OCL step, end to end", "bare backbone on resident tensors", against_backbone,
-                    {"cpu": 0.85, "cuda": 0.90}, rounds=3),
+                    {"cpu": 0.85, "cuda": 0.90}, rounds=9),
             Contest("OCL epoch", "lightly's SimCLR, 2 workers", against_lightly,
-                    {"cpu": 1.5, "cuda": 5.0}, rounds=3),
+                    {"cpu": 1.5, "cuda": 5.0}, rounds=9),
             Contest("ResNet18 OCL views, 112 px, bf16",
                     f"{LIGHTLY_PUBLISHED:,} views/s, lightly's on an A6000", against_a_target,
                     {"cuda": 20_000 / LIGHTLY_PUBLISHED}),
