@@ -121,7 +121,8 @@ def machine(kind):
 
 
 processor, threads, _ = machine("cpu")
-words = f"Measured on {threads} cores of an {processor}"
+[numbers] = {bench["numbers"]["cpu"] for row, bench in compared if row["device"] == "cpu" and "numbers" in bench}
+words = f"Measured on {threads} cores of an {processor}, where both sides train in {numbers.removeprefix('torch.')}"
 if gpu := machine("cuda"):
     which = "the networks of both sides" if gpu[-1] else "no network"
     words += f"; on CUDA, on one {gpu[0]}, with {which} compiled"
