@@ -455,7 +455,7 @@ def costs(width, stem, side):
 
 smoke, paper = costs(16, "small", 48), costs(None, "imagenet", 112)
 rows = [f"| {name} | {smoke[name]} | {paper[name]} |" for name in smoke]
-head = "| | ResNet18 of width 16, 48 pixels | ResNet18, 112 pixels |\n|---|--:|--:|\n"
+head = "| one face | ResNet18 of width 16, 48 pixels | ResNet18, 112 pixels |\n|---|--:|--:|\n"
 display(Markdown(head + "\n".join(rows)))
 
 # %% [markdown]

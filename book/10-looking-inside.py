@@ -409,7 +409,7 @@ def line(name, seeds, records, measure, where):
     return f"| {name} | {seeds} | " + " | ".join(f"{each:.2f}" for each in means) + " |"
 
 
-head = f"| | seeds | {' | '.join(titles[condition] for condition in under)} |\n|---|---|{'---|' * len(under)}"
+head = f"| row | seeds | {' | '.join(titles[condition] for condition in under)} |\n|---|---|{'---|' * len(under)}"
 caption = "share of the saliency on the occluder over the occluder's share of the picture; an even map gets 1"
 for name, methods in (("attention", WATCHED), ("Grad-CAM", tuple(found))):
     lines = [line(row, len(found[row]), found[row], f"{name} ratio", under) for row in methods]

@@ -92,7 +92,7 @@ compared = [each for name in ("views", "pretraining", "regions", "inference") fo
 
 # %%
 table = [
-    "| what | beside | on | pictures a call | ours, pictures/s | theirs | ratio | of single rounds | wanted | |",
+    "| what | beside | on | pictures a call | ours, pictures/s | theirs | ratio | of single rounds | wanted | verdict |",
     "|---|---|---|--:|--:|--:|--:|--:|--:|---|",
 ]
 for row, _ in compared:
@@ -143,7 +143,7 @@ if missing := wishes.count(None):
 
 # %%
 covers = json.loads((RESULTS / "scale" / "occluders.json").read_text())
-table = ["| rectangles filled with | faces/s | wanted | |", "|---|--:|--:|---|"]
+table = ["| rectangles filled with | faces/s | wanted | verdict |", "|---|--:|--:|---|"]
 for fill, rate in covers["faces/s"].items():
     verdict = "met" if rate["median"] >= covers["asked"] else "**missed**"
     table.append(f"| {fill} | {rate['median']:,.0f} | {covers['asked']:,} | {verdict} |")
@@ -335,7 +335,7 @@ trials = {
     for path in sorted((RESULTS / "kills").glob(f"{method}*.json"), key=lambda path: len(path.stem))
 }
 table = [
-    "| | on | kill -9 | while saving | left half-written files | states found damaged | disk full, saves refused | weights at the end |",
+    "| run | on | kill -9 | while saving | left half-written files | states found damaged | disk full, saves refused | weights at the end |",
     "|---|---|--:|--:|--:|--:|--:|---|",
 ]
 SAVING = ("saving", "saved", "renaming")

@@ -217,7 +217,7 @@ def as_markdown(
         rows: the predictions of every row, see :func:`by_seed`; one that is missing was not run.
     """
     lines = [
-        "| | rows | seeds | points | 95 % interval over seeds | over faces | verdict |",
+        "| question | rows | seeds | points | 95 % interval over seeds | over faces | verdict |",
         "|---|---|--:|--:|--:|--:|---|",
     ]
     for asked, (first, second) in pairs.items():
