@@ -153,7 +153,7 @@ class Occlude:
                 f"with occfer.data.landmarks.add_landmarks, save that set, and name its folder "
                 f"here."
             )
-        manifest = testsets.make_manifest(faces, self.variants, self.seed, real)
+        manifest = testsets.make_manifest(faces, self.variants, self.seed, real, progress=True)
         for name, variant in manifest.variants.items():
             print(f"{name}\t{variant.kind}\t{variant.share:.4f}\t{variant.images_sha256}")
         print(f"manifest: {manifest.save(self.manifest)}")

@@ -147,6 +147,7 @@ def make_manifest(
     variants: Sequence[str] | None = None,
     seed: int = SEED,
     real: FaceSet | None = None,
+    progress: bool = False,
 ) -> Manifest:
     """Cover the faces in every way asked for, and keep only the hashes.
 
@@ -155,6 +156,7 @@ def make_manifest(
         variants: names of ``SYNTHETIC``; :func:`fitting` ones where left out.
         seed: with a variant's name it decides about every pixel.
         real: really occluded faces, to stand beside the synthetic ones under the name ``real``.
+        progress: show a bar.
 
     Raises:
         ValueError: no face, no variant, an unknown one, an item for faces without landmarks, or no
@@ -169,7 +171,7 @@ def make_manifest(
         _check_variant(name, faces, _located(faces))
     _check_seed(seed)
     found = {}
-    for name in tqdm(variants, desc="variants", unit="variant", disable=len(variants) < 2):
+    for name in tqdm(variants, desc="covering", unit="variant", disable=not progress):
         found[name] = _measure(occluded(faces, name, seed), _kind(name))
     if real is not None:
         found[REAL] = Variant(REAL, -1.0, real.sha256, "")

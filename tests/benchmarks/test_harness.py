@@ -67,7 +67,7 @@ def test_a_record_of_a_gpu_says_whether_networks_were_compiled(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(harness, "compare", lambda contest, device: ran)
     monkeypatch.setattr(harness, "environment", dict)
-    monkeypatch.setattr(harness, "multiplied", dict)
+    monkeypatch.setattr(harness, "present", list)
     found = record(harness, tmp_path, monkeypatch, "--device", "cuda", *options)
     assert found["networks compiled"] is compiled
 

@@ -72,7 +72,9 @@ def test_what_no_gpu_has_run_is_said(place, monkeypatch) -> None:
     assert len(rows) == 7
     assert all(row.endswith("| not run |") for row in rows)
     assert "The rows that ask for a GPU are not run yet." in text
-    assert lines(text, "Measured on") == ["*Measured on 2 cores of an AMD EPYC.*"]
+    assert lines(text, "Measured on") == [
+        "*Measured on 2 cores of an AMD EPYC, where both sides train in bfloat16.*"
+    ]
 
 
 def test_records_of_a_gpu_stand_beside_those_of_the_processor(place, monkeypatch) -> None:
