@@ -254,10 +254,12 @@ assert not set(test.ids) & set(train.ids)
 # %%
 from occfer.engine.measurements import interval_of_mean
 from occfer.experiments import comparison, figure3, table1, table2
+from occfer.experiments.study import Study
 
 RESULTS = Path("results")
 TIER, EARLIER = "laptop", "earlier-encoders"
-tables = {data: table1.lines(RESULTS, data, TIER) for data in ("fer2013", "synthfer")}
+studies = {data: Study(data, TIER, RESULTS) for data in ("fer2013", "synthfer")}
+tables = {data: table1.lines(study) for data, study in studies.items()}
 
 
 def runs_of(table, chosen):
@@ -273,7 +275,7 @@ def runs_of(table, chosen):
 
 def encoders(data, place="table1"):
     """Of OCL by seed: the last loss and the precision."""
-    found = [record.values for record in table1.recorded(RESULTS, data, TIER, "OCL", place)]
+    found = [record.values for record in studies[data].recorded("OCL", place)]
     return {each["seed"]: (each["history"][-1]["loss"], each["recipe"]["precision"]) for each in found}
 
 
@@ -289,7 +291,7 @@ for data, table in tables.items():
         losses = "; ".join(f"{first[seed][0]:.2f} and {again[seed][0]:.2f}" for seed in again)
         [again_in] = {precision for _, precision in again.values()}
         row = "OCL+Res18"
-        runs = (table1.recorded(RESULTS, data, TIER, row, place) for place in (EARLIER, "table1"))
+        runs = (studies[data].recorded(row, place) for place in (EARLIER, "table1"))
         twice = "; ".join(
             " and ".join(f"{100 * record.metrics['accuracy']:.2f}" for record in both)
             for both in zip(*runs, strict=True)
@@ -424,7 +426,7 @@ display(Markdown(
 
 # %%
 plain, after = (rows["fer2013"][row] for row in ("Res18-scratch", "OCL+Res18"))
-before = comparison.by_seed(table1.recorded(RESULTS, "fer2013", TIER, "OCL+Res18", EARLIER))
+before = comparison.by_seed(studies["fer2013"].recorded("OCL+Res18", EARLIER))
 once, again = (comparison.compare(each, plain) for each in (before, after))
 display(Markdown(
     f"Pre-training against none: {once.mean:+.2f} points from the first encoders ({once.verdict}), {again.mean:+.2f} "
@@ -502,7 +504,7 @@ display(Markdown("\n\n".join(say(data) for data in rows for say in (at_equal_cos
 
 # %%
 long = rows["synthfer"]["Res18-scratch-long"]
-[again] = [each for each in figure3.curves(RESULTS, "synthfer", TIER) if each.row == "OCL+Res18+FGW+LGDS"]
+[again] = [each for each in figure3.curves(studies["synthfer"]) if each.row == "OCL+Res18+FGW+LGDS"]
 assert {record.values["recipe"]["precision"] for record in again.records} == {"32-true"}
 found = comparison.compare(again.under("0"), long)
 display(Markdown(
@@ -592,9 +594,9 @@ def line_of(name, records):
 
 
 table = list(HEAD)
-for data, tier in (("synthfer", TIER), ("fer2013", TIER), ("fer2013", "paper")):
-    both = {row: table1.recorded(RESULTS, data, tier, row) for row in STEPS["the restraint (LGDS)"]}
-    table += [line_of(f"{data}, {tier}: {row}", records) for row, records in both.items()]
+for study in (studies["synthfer"], studies["fer2013"], Study("fer2013", "paper", RESULTS)):
+    both = {row: study.recorded(row) for row in STEPS["the restraint (LGDS)"]}
+    table += [line_of(f"{study.data}, {study.tier}: {row}", records) for row, records in both.items()]
     if all(both.values()):
         charged, free = map(in_the_last_epoch, both.values())
         assert charged["restrained"] < free["restrained"] / 2, "(8) should have its way"
@@ -619,7 +621,7 @@ display(Markdown("\n".join(table)))
 
 # %%
 ASKED = ("restrain_weight=0", "restrain_weight=2", "detach_regions=True", "head=separate")
-read = {row: table1.recorded(RESULTS, "synthfer", TIER, row, "readings") for row in ("as-read", *ASKED)}
+read = {row: studies["synthfer"].recorded(row, "readings") for row in ("as-read", *ASKED)}
 by_reading = {row: comparison.by_seed(records) for row, records in read.items()}
 caption = f"**Readings of LGDS against ours, SynthFER, {TIER} tier** (differences of validation accuracy in points)"
 table = comparison.as_markdown({row: (row, "as-read") for row in ASKED}, by_reading)
@@ -667,9 +669,10 @@ assert all(against[row].verdict == "not told apart" for row in ("restrain_weight
 # another seed would.
 
 # %%
-at_size = [line for line in table1.lines(RESULTS, "fer2013", "paper") if line.records or line.paper]
+full_size = Study("fer2013", "paper", RESULTS)
+at_size = [line for line in table1.lines(full_size) if line.records or line.paper]
 choice = next(line.records[0].values["budget"] for line in at_size if line.records)
-encoder = table1.recorded(RESULTS, "fer2013", "paper", "OCL")[0].values
+encoder = full_size.recorded("OCL")[0].values
 caption = (
     f"**Table 1, FER2013, paper tier at {choice['share']:.1%} of its epochs, {choice['device']}** "
     f"(test accuracy in per cent; before its rows OCL for {len(encoder['history'])} epochs, "

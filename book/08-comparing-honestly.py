@@ -66,12 +66,13 @@ from occfer import recipes
 from occfer.engine.measurements import interval_of_mean
 from occfer.engine.records import peak_memory
 from occfer.experiments import comparison, duplicates, paper, table1, table2
+from occfer.experiments.study import Study
 from occfer.plots import BLUE, ORANGE, style
 
 begun = time.perf_counter()
 style()
-RESULTS = Path("results")
-TIER = "laptop"
+RESULTS, TIER = Path("results"), "laptop"
+studies = {data: Study(data, TIER, RESULTS) for data in ("fer2013", "rafdb", "synthfer")}
 
 # %% [markdown]
 # ## The table, with a name behind each number
@@ -105,7 +106,7 @@ def without(columns, table, data):
 
 
 for data in ("fer2013", "rafdb"):
-    table = [row for row in table2.rows(RESULTS, data, TIER) if row.quoted is not None]
+    table = [row for row in table2.rows(studies[data]) if row.quoted is not None]
     ours = [row.ours for row in table if row.ours is not None and row.ours.records]
     how = "; ".join(f"{line.row} {made_with(line.records)}" for line in ours)
     display(Markdown(f"**Table 2, {data}** (accuracy in per cent)\n\n"
@@ -182,7 +183,7 @@ assert gain[0] < 0.05 and sorted(gain) == gain
 
 alike = np.concatenate([
     np.corrcoef([record.predictions.correct for record in line.records])[np.triu_indices(len(line.records), 1)]
-    for line in table1.lines(RESULTS, "fer2013", TIER)
+    for line in table1.lines(studies["fer2013"])
     if len(line.records) > 1
 ])
 display(Markdown(
@@ -198,7 +199,7 @@ display(Markdown(
 # of the faces are a coarser measure than all of them, and choose with $\sqrt 2$ times as much chance.)
 
 # %%
-records = [record for line in table1.lines(RESULTS, "fer2013", TIER) for record in line.records]
+records = [record for line in table1.lines(studies["fer2013"]) for record in line.records]
 correct = np.array([record.predictions.correct for record in records])  # [networks, faces]
 
 
@@ -228,7 +229,7 @@ assert (seen - worth).mean() > 0
 added = {
     data: {
         line.row: max(line.accuracies) - np.mean(line.accuracies)
-        for line in table1.lines(RESULTS, data, TIER) if len(line.records) > 1
+        for line in table1.lines(studies[data]) if len(line.records) > 1
     }
     for data in ("synthfer", "fer2013")
 }
@@ -269,7 +270,7 @@ plt.show()
 # see what that does.
 
 # %%
-synthetic = {line.row: comparison.by_seed(line.records) for line in table1.lines(RESULTS, "synthfer", TIER)}
+synthetic = {line.row: comparison.by_seed(line.records) for line in table1.lines(studies["synthfer"])}
 questions = [
     ("OCL+Res18", "Res18-scratch"),
     ("OCL+Res18", "SimCLR+Res18"),
@@ -297,7 +298,7 @@ display(Markdown(
 ))
 
 # %%
-runs = {line.row: line.records for line in table1.lines(RESULTS, "fer2013", TIER)}
+runs = {line.row: line.records for line in table1.lines(studies["fer2013"])}
 ours = {row: comparison.by_seed(each) for row, each in runs.items()}
 first, second = ours["OCL+Res18+FGW+LGDS"], ours["OCL+Res18"]
 shared = sorted(first.keys() & second.keys())
@@ -496,12 +497,12 @@ for data in ("fer2013", "rafdb", "ferplus-occluded"):
 #
 # ```{solution} ex-best-of-five
 # :class: dropdown
-# `max(line.accuracies)` for the `line` of either row among `table1.lines(RESULTS, "synthfer", TIER)`. What both find stands below. The best of a
+# `max(line.accuracies)` for the `line` of either row among `table1.lines(studies["synthfer"])`. What both find stands below. The best of a
 # row that scatters more is lifted more, so the hurried function favours unstable methods.
 # ```
 
 # %%
-line = {line.row: comparison.by_seed(line.records) for line in table1.lines(RESULTS, "synthfer", TIER)}
+line = {line.row: comparison.by_seed(line.records) for line in table1.lines(studies["synthfer"])}
 ends = [max(100 * each.accuracy for each in line[row].values()) for row in ("OCL+Res18", "Res18-scratch")]
 found = comparison.compare(line["OCL+Res18"], line["Res18-scratch"])
 over = "no spread" if found.interval is None else "{:+.1f} to {:+.1f}".format(*found.interval)

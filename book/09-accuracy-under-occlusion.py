@@ -61,6 +61,7 @@ from IPython.display import Markdown, display
 from occfer import load_faces, recipes
 from occfer.baselines import DESCRIPTORS
 from occfer.experiments import figure3, occlusion_ferplus, paper
+from occfer.experiments.study import Study
 from occfer.plots import BLACK, BLUE, GREEN, GREY, ROW_LOOKS, show_faces, style
 
 begun = time.perf_counter()
@@ -126,7 +127,7 @@ def area(conditions):
     return 100 * np.trapezoid(heights, figure3.RATIOS) / figure3.RATIOS[-1]
 
 
-curves = {data: figure3.curves(RESULTS, data, TIER) for data in TITLES}
+curves = {data: figure3.curves(Study(data, TIER, RESULTS)) for data in TITLES}
 some = curves["synthfer"][-1].records[0]
 points, relative, (low, high) = falls(some.predictions["0"], some.predictions["30"])
 separate = np.hypot(*(np.diff(some.predictions[name].interval())[0] for name in ("0", "30")))
@@ -365,7 +366,7 @@ display(Markdown(
 # their epochs. Did they meet the same covered faces of FER2013 as the small ones? Their hashes tell.
 
 # %%
-full = figure3.curves(RESULTS, "fer2013", "paper")
+full = figure3.curves(Study("fer2013", "paper", RESULTS))
 both_tiers = [record for found in (curves["fer2013"], full) for curve in found for record in curve.records]
 with_mask = [record for record in both_tiers if figure3.MASK in record.predictions]
 shared = figure3.shared_conditions(*with_mask)
@@ -590,7 +591,7 @@ display(Markdown("\n".join(lines)))
 # elsewhere.
 
 # %%
-real = occlusion_ferplus.recorded(RESULTS, TIER)
+real = occlusion_ferplus.recorded(Study("fer2013", TIER, RESULTS))
 occluded, others, matched = real.values["labels"]["fer2013"]["faces"].values()
 totals = [sum(part.values()) for part in (occluded, others, matched)]
 lines = ["| by FER2013's labels | " + " | ".join(occluded) + " | faces |", "|---" * 9 + "|"]
@@ -778,7 +779,7 @@ display(Markdown(
 # And the full networks, with one seed and cut short as they were? The same faces, the same three sets of labels:
 
 # %%
-display(lost_under_real_covers(occlusion_ferplus.recorded(RESULTS, "paper")))
+display(lost_under_real_covers(occlusion_ferplus.recorded(Study("fer2013", "paper", RESULTS))))
 
 # %% [markdown]
 # All these falls are far smaller than that under a drawn block of 30 %. Why, no record tells: real covers may be smaller, and whoever

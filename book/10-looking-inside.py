@@ -66,6 +66,7 @@ from torch.nn.functional import interpolate
 from occfer import EMOTIONS, finetune, load_faces, recipes
 from occfer.experiments import figure3, figure4
 from occfer.experiments.comparison import difference
+from occfer.experiments.study import Study
 from occfer.plots import BLACK, BLUE, GREEN, GREY, ORANGE, PALETTE, show_face, stamp, style
 from occfer.randomness import generator_for
 from occfer.saliency import (
@@ -396,7 +397,7 @@ display(Markdown(
 
 # %%
 TIER = "laptop"
-found = figure4.recorded(RESULTS, "synthfer", TIER)
+found = figure4.recorded(Study("synthfer", TIER, RESULTS))
 WATCHED = ("OCL+Res18+FGW+LGDS", "OCL+Res18+FGW")  # the methods that have attention
 CONTROLS = ("chance", "middle")  # they know nothing of a network, so any record will do
 any_records = found["OCL+Res18+FGW+LGDS"][:1]

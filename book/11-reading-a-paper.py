@@ -70,6 +70,7 @@ from occfer.engine.conditions import lost
 from occfer.engine.records import peak_memory
 from occfer.experiments import comparison, figure3, figure4, paper, table1
 from occfer.experiments.rows import METHOD_READINGS, OCL_READINGS
+from occfer.experiments.study import Study
 from occfer.plots import style
 from occfer.randomness import seeded_modules
 
@@ -99,13 +100,13 @@ CLAIMS = {  # two rows of ours, the paper's own second one, and two rows of ours
     "LGDS helps (§3.3)": ("OCL+Res18+FGW+LGDS", "OCL+Res18+FGW", "OCL+Res18+FGW", ("OCL+Res18+FGW+LGDS", "OCL+Res18-long")),
 }
 COLUMNS = {
-    "FER2013": ("fer2013", TIER),
-    "FER2013, full": ("fer2013", "paper"),
-    "SynthFER": ("synthfer", TIER),
+    "FER2013": Study("fer2013", TIER, RESULTS),
+    "FER2013, full": Study("fer2013", "paper", RESULTS),
+    "SynthFER": Study("synthfer", TIER, RESULTS),
 }
 rows = {
-    column: {line.row: comparison.by_seed(line.records) for line in table1.lines(RESULTS, *where)}
-    for column, where in COLUMNS.items()
+    column: {line.row: comparison.by_seed(line.records) for line in table1.lines(study)}
+    for column, study in COLUMNS.items()
 }
 
 
@@ -125,7 +126,7 @@ def in_words(found):
 
 def falls(column, first, second):
     """The falls from 0 to 30 % covered of two rows of Figure 3, in points, face by face."""
-    found = {curve.row: curve.records for curve in figure3.curves(RESULTS, *COLUMNS[column])}
+    found = {curve.row: curve.records for curve in figure3.curves(COLUMNS[column])}
     by_seed = [
         {each.values["seed"]: 100 * lost(each.predictions["0"], each.predictions["30"]) for each in found[row]}
         for row in (first, second)
@@ -160,7 +161,7 @@ table.append(
     f"lost as little | {drops['the paper']:.2f} against {drops['Res18']:.2f}, RAF-DB "
     f"| {' | '.join(map(fall_in_words, fallen.values()))} | {fall_in_words(seen)} |"
 )
-records = figure4.recorded(RESULTS, "synthfer", TIER)[whole]
+records = figure4.recorded(COLUMNS["SynthFER"])[whole]
 looks = np.nanmean(figure4.values_of(records, figure4.MASK, "attention ratio"))
 table.append(
     "| attention looks past a mask (§3.6) | a map that knows nothing put as little on the mask | some pictures "
@@ -497,7 +498,7 @@ KINDS = {
 by_reading = {}
 for kind, (usual, choices) in KINDS.items():
     by_reading |= {
-        row: comparison.by_seed(table1.recorded(RESULTS, "synthfer", TIER, row, "readings")) for row in choices
+        row: comparison.by_seed(COLUMNS["SynthFER"].recorded(row, "readings")) for row in choices
     }
     others = {row: (row, usual) for row in choices if row != usual}
     caption = f"**{kind}: readings against ours, SynthFER, {TIER} tier** (differences of validation accuracy in points)"

@@ -64,7 +64,7 @@ from IPython.display import Markdown, display
 
 from occfer import occlusion
 from occfer.engine.records import Record
-from occfer.experiments import table1
+from occfer.experiments.study import Study
 from occfer.memory import keep_memory
 from occfer.plots import GREY, PALETTE, style
 from occfer.randomness import generator_for
@@ -374,7 +374,7 @@ for device, on in {"the CPU": False, "a GPU": True}.items():
 
 # %%
 tried = {
-    row: table1.recorded(RESULTS, "fer2013", "paper", row, "cut-short")
+    row: Study("fer2013", "paper", RESULTS).recorded(row, "cut-short")
     for row in ("OCL+Res18", "OCL+Res18+FGW+LGDS")
 }
 table = [

@@ -58,6 +58,7 @@ from occfer import EMOTIONS, load_faces
 from occfer.data.synthfer import PARTS
 from occfer.engine.records import Record
 from occfer.experiments import datacard, figure3
+from occfer.experiments.study import Study
 from occfer.plots import GREY, show_face, show_faces, style
 
 style()
@@ -205,6 +206,7 @@ print("classes are equally frequent in every split, and nobody is in two splits"
 
 # %%
 RESULTS, TIER = Path("results"), "laptop"
+study = Study("synthfer", TIER, RESULTS)
 mtcnn = RESULTS / "synthfer" / "mtcnn.json"
 if mtcnn.exists():
     head = ["| enlargement | faces | found | median error |", "|---|---|---|---|"]
@@ -238,7 +240,7 @@ else:
 # network's 48 pixels beforehand; Table 1 and Figure 3 start from 112, so their numbers differ by some points.
 
 # %%
-whole = datacard.recorded(RESULTS, TIER, "whole")
+whole = study.recorded("whole", datacard.EXPERIMENT)
 
 
 def result(metrics):
@@ -290,7 +292,7 @@ def show_confusion(axis, metrics, title, names=True):
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.7))
 for axis, (title, look) in zip(axes, halves.items(), strict=True):
-    for record in datacard.recorded(RESULTS, TIER, look)[:1]:
+    for record in study.recorded(look, datacard.EXPERIMENT)[:1]:
         show_confusion(axis, record.metrics, title, names=axis is axes[0])
 plt.show()
 
@@ -309,7 +311,7 @@ plt.show()
 transfers = {"FER2013 → SynthFER": "from-fer2013", "SynthFER → FER2013": "to-fer2013"}
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.7))
 for axis, (title, direction) in zip(axes, transfers.items(), strict=True):
-    for record in datacard.recorded(RESULTS, TIER, direction)[:1]:
+    for record in study.recorded(direction, datacard.EXPERIMENT)[:1]:
         show_confusion(axis, record.metrics, title, names=axis is axes[0])
 plt.show()
 
@@ -323,7 +325,7 @@ def named(counts):
 
 sentences = []
 for title, direction in transfers.items():
-    for record in datacard.recorded(RESULTS, TIER, direction):
+    for record in study.recorded(direction, datacard.EXPERIMENT):
         counts = np.array(record.metrics["confusion"], dtype=float)
         own, other = named(counts)
         least = counts.sum(axis=1).max() / counts.sum()

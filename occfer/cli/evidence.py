@@ -14,6 +14,7 @@ from occfer.data.duplicates import DISTANCE
 from occfer.experiments import datacard, duplicates, occlusion_ferplus, table1
 from occfer.experiments.jobs import EXPERIMENTS
 from occfer.experiments.reproduce import reproduce
+from occfer.experiments.study import RESULTS, Study
 from occfer.files import writable
 from occfer.occlusion import testsets
 
@@ -44,7 +45,7 @@ class Reproduce(Data):
     """Only say what is there, what is missing, and how long it would take."""
     out: Path | None = None
     """One folder for everything, in place of RESULTS and RUNS."""
-    results: Path = table1.RESULTS
+    results: Path = RESULTS
     """Records and predictions."""
     runs: Path = Path("runs")
     """Checkpoints and networks."""
@@ -55,7 +56,8 @@ class Reproduce(Data):
         if self.experiment == occlusion_ferplus.EXPERIMENT:
             why = f"{self.experiment} trains nothing and scores every recorded row and seed"
             refuse_given(self, why, seeds=1, rows=None, minutes=None, shrink=None, plan=False)
-            record = occlusion_ferplus.measure(self.data, self.tier, self.root, self.results)
+            study = Study(self.data, self.tier, self.results)
+            record = occlusion_ferplus.measure(study, self.root)
             for labels in occlusion_ferplus.LABELS:
                 print(f"labels: {labels}\n{occlusion_ferplus.as_markdown(record, labels)}")
             return

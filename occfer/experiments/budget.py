@@ -26,7 +26,6 @@ from occfer.recipes import (
     BaselineRecipe,
     FinetuneRecipe,
     PretrainRecipe,
-    Tier,
     Trained,
     from_dict,
     precision,
@@ -111,17 +110,6 @@ def _from_values(values: Mapping[str, Any]) -> Budget:
     if not isinstance(found.device, str) or not isinstance(found.threads, int | None):
         raise ValueError(f"it was measured by {found.threads!r} threads of {found.device!r}")
     return found
-
-
-def place(runs: Path, data: str, tier: Tier) -> Path:
-    """Where the choice for all runs of one data set and tier lies, beside those runs."""
-    return runs / "table1" / f"{Path(data).name}-{tier}-budget.json"
-
-
-def chosen(runs: Path, data: str, tier: Tier) -> Budget | None:
-    """What an earlier call chose; None where every recipe keeps its epochs."""
-    path = place(runs, data, tier)
-    return Budget.load(path) if path.exists() else None
 
 
 def adopted(records: Iterable[Record]) -> Budget | None:

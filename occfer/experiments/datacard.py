@@ -30,6 +30,7 @@ from occfer.experiments.refusals import (
     refuse_several_processes,
 )
 from occfer.experiments.rows import table1_row
+from occfer.experiments.study import RESULTS, Study
 from occfer.plots import save_curves
 from occfer.recipes import NETWORKS, TIER, FinetuneRecipe, Tier, as_dict, finetuning
 from occfer.views import luminance
@@ -80,71 +81,59 @@ def synthfer_splits(tier: Tier) -> dict[str, FaceSet]:
 
 
 def train_look(
-    look: str, splits: dict[str, FaceSet], tier: Tier, seed: int, runs: Path
+    look: str, splits: dict[str, FaceSet], study: Study, seed: int
 ) -> tuple[FinetuneRecipe, dict[str, FaceSet], Finetuned]:
     """A plain network from scratch that sees faces in one way only."""
-    recipe = finetuning(tier, method="plain", seed=seed)
+    recipe = finetuning(study.tier, method="plain", seed=seed)
     seen = {split: LOOKS[look](faces) for split, faces in splits.items()}
-    folder = look_folder(look, tier, seed, runs)
+    folder = look_folder(look, study, seed)
     curves = Curves(folder)
     tuned = finetune(seen["train"], seen["val"], recipe, run=folder, watchers=[curves])
     save_curves(tuned.history, folder)
     return recipe, seen, tuned
 
 
-def look_folder(look: str, tier: Tier, seed: int, runs: Path) -> Path:
+def look_folder(look: str, study: Study, seed: int) -> Path:
     """Where the run of one look lies."""
-    return runs / EXPERIMENT / f"{tier}-{look}-seed{seed}"
+    return study.runs / EXPERIMENT / f"{study.tier}-{look}-seed{seed}"
 
 
-def record_name(row: str, tier: Tier, seed: int) -> str:
-    """Such as ``synthfer-laptop-grey-seed0``."""
-    return table1.record_name("synthfer", tier, row, seed)
-
-
-def run_look(
-    look: str, tier: Tier = TIER, seed: int = 0,
-    results: Path = table1.RESULTS, runs: Path = Path("runs"),
-) -> Record:  # fmt: skip
+def run_look(look: str, study: Study, seed: int = 0) -> Record:
     """Train and score one look; ``whole`` is scored under every share of Figure 3."""
-    name = record_name(look, tier, seed)
-    path = results / EXPERIMENT / f"{name}.json"
+    path = study.record(look, seed, EXPERIMENT)
     if path.exists():
         return Record.load(path)
-    recipe, seen, tuned = train_look(look, synthfer_splits(tier), tier, seed, runs)
+    recipe, seen, tuned = train_look(look, synthfer_splits(study.tier), study, seed)
     if look == "whole":
         tests = covered_sets(seen["test"])
         predictions = score(tuned.model, tests)
     else:
         tests = {"": seen["test"]}
         predictions = evaluate(tuned.model, seen["test"])
-    return _record(name, recipe, seen, tests, tuned, predictions, tier, results, look=look)
+    return _record(path.stem, recipe, seen, tests, tuned, predictions, study, look=look)
 
 
-def run_transfer(
-    direction: str, tier: Tier = TIER, seed: int = 0, root: Path | None = None,
-    results: Path = table1.RESULTS, runs: Path = Path("runs"),
-) -> Record:  # fmt: skip
+def run_transfer(direction: str, study: Study, seed: int = 0, root: Path | None = None) -> Record:
     """``to-fer2013``: trained on grey SynthFER, scored on PrivateTest; ``from-fer2013``: the plain
     network from scratch of Table 1's controls, scored on the grey test people of SynthFER."""
     refuse_unless_among(direction, TRANSFERS)
-    name = record_name(direction, tier, seed)
-    path = results / EXPERIMENT / f"{name}.json"
+    path = study.record(direction, seed, EXPERIMENT)
     if path.exists():
         return Record.load(path)
     more = {}
     if direction == "to-fer2013":
-        recipe, seen, tuned = train_look("grey", synthfer_splits(tier), tier, seed, runs)
+        recipe, seen, tuned = train_look("grey", synthfer_splits(study.tier), study, seed)
         test = load_faces("fer2013", "test", root)
     else:
         real = table1.load_splits("fer2013", root)
-        recipe, tuned = table1.train_row(SCRATCH, real, "fer2013", tier, seed, results, runs)
-        whole, choice = table1_row(SCRATCH, tier), budget.chosen(runs, "fer2013", tier)
-        more = table1.stated_budget(whole, recipe, tuned.history, choice)
+        there = replace(study, data="fer2013")
+        recipe, tuned = table1.train_row(SCRATCH, real, there, seed)
+        whole = table1_row(SCRATCH, study.tier)
+        more = table1.stated_budget(there, whole, recipe, tuned.history)
         seen = {"train": real.train, "val": real.validation}
-        test = grey(synthfer_splits(tier)["test"])
+        test = grey(synthfer_splits(study.tier)["test"])
     predictions = evaluate(tuned.model, test)
-    return _record(name, recipe, seen, {"": test}, tuned, predictions, tier, results, **more)
+    return _record(path.stem, recipe, seen, {"": test}, tuned, predictions, study, **more)
 
 
 def reproduce(
@@ -153,7 +142,7 @@ def reproduce(
     seeds: int = 1,
     rows: tuple[str, ...] = tuple(LOOKS),
     root: Path | None = None,
-    results: Path = table1.RESULTS,
+    results: Path = RESULTS,
     runs: Path = Path("runs"),
     minutes: float | None = None,
     dry: bool = False,
@@ -178,27 +167,28 @@ def reproduce(
         raise ValueError(f"the data card is SynthFER's, got data {data!r}; leave --data out.")
     for row in rows:
         refuse_unless_among(row, ROWS)
-    refuse_other_records(rows, tier, seeds, root, results, runs)
+    study = Study(data, tier, results, runs)
+    refuse_other_records(rows, study, seeds, root)
 
     def standing() -> list[plan.Stage]:
-        return [_stage(row, tier, seed, results, runs) for seed in range(seeds) for row in rows]
+        return [_stage(row, study, seed) for seed in range(seeds) for row in rows]
 
     def left() -> float:
         return math.inf if minutes is None else 60 * minutes - (time.monotonic() - began)
 
     def do(stage: plan.Stage) -> None:
         if stage.row in LOOKS:
-            run_look(stage.row, tier, stage.seed, results, runs)
+            run_look(stage.row, study, stage.seed)
         else:
-            run_transfer(stage.row, tier, stage.seed, root, results, runs)
+            run_transfer(stage.row, study, stage.seed, root)
 
-    paces = {} if minutes is None and not dry else _paces(standing(), tier, results, say)
+    paces = {} if minutes is None and not dry else _paces(standing(), study, say)
     if dry:
         say(plan.as_text(standing(), paces))
     else:
         carry_out(standing, do, paces, left, say)
-    paths = [results / EXPERIMENT / f"{stage.name}.json" for stage in standing() if stage.done]
-    return [Record.load(path) for path in paths]
+    done = (stage for stage in standing() if stage.done)
+    return [Record.load(study.record(stage.row, stage.seed, EXPERIMENT)) for stage in done]
 
 
 def faces_of(row: str, tier: Tier, root: Path | None = None) -> dict[str, FaceSet]:
@@ -213,47 +203,44 @@ def faces_of(row: str, tier: Tier, root: Path | None = None) -> dict[str, FaceSe
     return {"train": train, "validation": validation, "test": test, "test, 0 %": test}
 
 
-def refuse_other_records(
-    rows: Sequence[str], tier: Tier, seeds: int, root: Path | None, results: Path, runs: Path
-) -> None:
+def refuse_other_records(rows: Sequence[str], study: Study, seeds: int, root: Path | None) -> None:
     """Refuse records that were made of other faces; of rows without one no face is read."""
     for row in rows:
-        paths = [results / EXPERIMENT / f"{record_name(row, tier, s)}.json" for s in range(seeds)]
+        paths = [study.record(row, seed, EXPERIMENT) for seed in range(seeds)]
         if found := [path for path in paths if path.exists()]:
-            today = faces_of(row, tier, root)
+            today = faces_of(row, study.tier, root)
             sets = {role: lambda faces=faces: faces for role, faces in today.items()}
             data = "synthfer" if row in LOOKS else "synthfer and fer2013"
             for path in found:
-                refuse_other_faces(path, sets, data, runs)
+                refuse_other_faces(path, sets, data, study.runs)
 
 
-def _stage(row: str, tier: Tier, seed: int, results: Path, runs: Path) -> plan.Stage:
-    name, recipe = record_name(row, tier, seed), finetuning(tier, method="plain", seed=seed)
-    kind, folder = budget.kind_of(recipe), look_folder(row, tier, seed, runs)
+def _stage(row: str, study: Study, seed: int) -> plan.Stage:
+    recipe = finetuning(study.tier, method="plain", seed=seed)
+    kind, folder = budget.kind_of(recipe), look_folder(row, study, seed)
     if row == "to-fer2013":
-        folder = look_folder("grey", tier, seed, runs)
+        folder = look_folder("grey", study, seed)
     elif row == "from-fer2013":
-        trained = table1.record_name("fer2013", tier, SCRATCH, seed)
-        choice = budget.chosen(runs, "fer2013", tier)
-        recipe = choice.applied(recipe) if choice else recipe
-        kind, folder = f"{kind} on fer2013", runs / table1.EXPERIMENT / trained
+        there = replace(study, data="fer2013")
+        recipe = there.choice.applied(recipe) if there.choice else recipe
+        kind, folder = f"{kind} on fer2013", there.run(SCRATCH, seed)
     return plan.Stage(
-        name, row, seed, kind, recipe.epochs,
-        done=(results / EXPERIMENT / f"{name}.json").exists(),
+        study.name(row, seed), row, seed, kind, recipe.epochs,
+        done=study.record(row, seed, EXPERIMENT).exists(),
         epochs_done=epochs_done(folder),
     )  # fmt: skip
 
 
 def _paces(
-    stages: list[plan.Stage], tier: Tier, results: Path, say: Callable[[str], None]
+    stages: list[plan.Stage], study: Study, say: Callable[[str], None]
 ) -> dict[str, plan.Pace]:
     """The pace on rendered faces, as recorded on this machine, or measured now."""
-    recipe = finetuning(tier, method="plain")
+    recipe = finetuning(study.tier, method="plain")
     kind = budget.kind_of(recipe)
     looks = (*LOOKS, "to-fer2013")
-    found = budget.recorded_paces(each for row in looks for each in recorded(results, tier, row))
+    found = budget.recorded_paces(each for row in looks for each in study.recorded(row, EXPERIMENT))
     if kind not in found and any(stage.kind == kind and not stage.done for stage in stages):
-        splits = synthfer_splits(tier)
+        splits = synthfer_splits(study.tier)
         found[kind] = pace = budget.measure(recipe, splits["train"], splits["val"])
         say(f"{kind}: an epoch takes {pace.epoch:.1f} seconds here (measured).")
     return found
@@ -265,18 +252,13 @@ def refuse_unless_among(row: str, rows: Sequence[str]) -> None:
         raise ValueError(f"a row of the data card is one of {', '.join(rows)}, got {row!r}.")
 
 
-def recorded(results: Path, tier: Tier, what: str) -> tuple[Record, ...]:
-    """All seeds of one measurement."""
-    return table1.recorded(results, "synthfer", tier, what, EXPERIMENT)
-
-
 def _keep(faces: FaceSet, where: Callable) -> FaceSet:
     rows = torch.arange(faces.size[0], device=faces.device)
     kept = where(rows, faces.landmarks[:, NOSE, 1, None])[:, None, :, None]
     return replace(faces, images=torch.where(kept, faces.images, MASKED).byte())
 
 
-def _record(name, recipe, seen, tests, tuned, predictions, tier, results, **more) -> Record:
+def _record(name, recipe, seen, tests, tuned, predictions, study, **more) -> Record:
     record = make_record(
         EXPERIMENT,
         name,
@@ -292,9 +274,9 @@ def _record(name, recipe, seen, tests, tuned, predictions, tier, results, **more
         tuned.history,
         tuned.seconds,
         predictions,
-        tier=tier,
+        tier=study.tier,
         best_epoch=tuned.best_epoch,
         **more,
     )
-    record.save(results)
+    record.save(study.results)
     return record

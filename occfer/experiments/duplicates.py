@@ -10,7 +10,8 @@ from pathlib import Path
 
 from occfer.data.duplicates import DISTANCE, Duplicates, find_duplicates
 from occfer.engine.records import Record, environment
-from occfer.experiments.table1 import RESULTS, Splits, load_splits
+from occfer.experiments.study import RESULTS
+from occfer.experiments.table1 import Splits, load_splits
 from occfer.files import write_atomically
 
 EXPERIMENT = "duplicates"

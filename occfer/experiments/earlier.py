@@ -1,6 +1,5 @@
 """What earlier calls left: records that are refused or that tell the share of epochs, and runs."""
 
-import glob
 import itertools
 import json
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ def refuse_other_records(job: Job, splits: table1.Splits) -> None:
     A figure looks into the networks of Table 1, whose records are read then; a reading has none
     there.
     """
-    folders = {job.experiment.records}
+    study, folders = job.study, {job.experiment.records}
     if job.experiment.records != readings.EXPERIMENT:
         folders.add(table1.EXPERIMENT)
     for seed, row in itertools.product(range(job.seeds), job.rows):
@@ -37,23 +36,21 @@ def refuse_other_records(job: Job, splits: table1.Splits) -> None:
             "pool": lambda: splits.pool,
         }
         for folder, name, recipe in records:
-            path = job.results / folder / f"{job.name(name, seed)}.json"
-            refuse_other_faces(path, sets, job.data, job.runs)
+            path = study.record(name, seed, folder)
+            refuse_other_faces(path, sets, study.data, study.runs)
             if recipe is not None and path.exists():
                 stated = Record.load(path).values["recipe"]
-                refuse_another_recipe(path, stated, recipe, job.runs)
+                refuse_another_recipe(path, stated, recipe, study.runs)
 
 
 def earlier_choice(job: Job) -> budget.Budget | None:
     """What an earlier call chose. Where records were copied without their runs, they still tell."""
-    found = budget.chosen(job.runs, job.data, job.tier)
-    return found or budget.adopted(trained_records(job))
+    return job.study.choice or budget.adopted(trained_records(job))
 
 
 def begun(job: Job) -> bool:
     """Whether something of this data set and tier was trained already, or has begun to be."""
-    runs = (job.runs / table1.EXPERIMENT).glob(f"{_prefix(job)}*")
-    if any(has_states(run) or has_model(run) or has_parts(run) for run in runs):
+    if any(has_states(run) or has_model(run) or has_parts(run) for run in job.study.all_runs()):
         return True
     return next(trained_records(job), None) is not None
 
@@ -61,12 +58,12 @@ def begun(job: Job) -> bool:
 def trained_records(job: Job) -> Iterator[Record]:
     """Every record of the data set and tier, of whatever row, that tells of a network's run."""
     for folder in TRAINED_FOR:
-        for path in sorted((job.results / folder).glob(f"{_prefix(job)}*.json")):
+        for path in job.study.records(folder):
             try:
                 values = dict(json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, TypeError, RecursionError):
                 continue  # whoever needs it says that it is damaged
-            named = isinstance(values.get("name"), str) and values.get("tier") == job.tier
+            named = isinstance(values.get("name"), str) and values.get("tier") == job.study.tier
             if named and values.get("row") not in DESCRIPTORS:
                 yield Record(values, None)
 
@@ -74,18 +71,11 @@ def trained_records(job: Job) -> Iterator[Record]:
 def timed_records(job: Job) -> Iterator[Record]:
     """Records whose seconds are those of today's stages: networks of Table 1, and descriptors."""
     for row in ("", *DESCRIPTORS):
-        folder = job.results / (figure3.EXPERIMENT if row else table1.EXPERIMENT)
-        for path in sorted(folder.glob(f"{_prefix(job)}{row}*-seed*.json")):
-            yield Record.load(path)
+        folder = figure3.EXPERIMENT if row else table1.EXPERIMENT
+        yield from map(Record.load, job.study.records(folder, f"{row}*"))
 
 
 def scored_records(job: Job) -> Iterator[Record]:
     """Records of the figure that is asked for, of whatever row."""
     if job.experiment.looks:
-        for path in sorted((job.results / job.experiment.records).glob(f"{_prefix(job)}*.json")):
-            yield Record.load(path)
-
-
-def _prefix(job: Job) -> str:
-    """What the names of its records and runs begin with, for a glob."""
-    return glob.escape(job.name("", 0).removesuffix("-seed0"))
+        yield from map(Record.load, job.study.records(job.experiment.records))

@@ -10,7 +10,6 @@ largest falls (:data:`occfer.experiments.paper.FIGURE3_DROP`); its curves are no
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,9 +26,10 @@ from occfer.experiments import methods, table1
 from occfer.experiments.comparison import by_seed
 from occfer.experiments.methods import Trained, trained_network
 from occfer.experiments.rows import ROWS, TABLE1_ROWS
+from occfer.experiments.study import Study
 from occfer.occlusion.blocks import Fill, block
 from occfer.occlusion.testsets import Only, occluded
-from occfer.recipes import Tier, baseline
+from occfer.recipes import baseline
 from occfer.views import as_float
 
 EXPERIMENT = "figure3"
@@ -75,13 +75,11 @@ def covered_and_masked(faces: FaceSet) -> dict[str, FaceSet]:
     return {**covered_sets(faces), MASK: masked(faces)}
 
 
-def trained(
-    row: str, splits: table1.Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path
-) -> Trained:
+def trained(row: str, splits: table1.Splits, study: Study, seed: int) -> Trained:
     """A descriptor with its SVM, or a network of Table 1 and its controls."""
     if row not in DESCRIPTORS:
-        return trained_network(row, splits, data, tier, seed, results, runs)
-    recipe = baseline(row, tier, seed=seed)
+        return trained_network(row, splits, study, seed)
+    recipe = baseline(row, study.tier, seed=seed)
     fitted = fit_baseline(splits.train, splits.validation, recipe)
     chosen = {"best_trial": fitted.best_trial}
     return Trained(recipe, fitted, fitted.history, fitted.seconds, chosen)
@@ -94,7 +92,7 @@ def score(model: nn.Module | Baseline, conditions: Mapping[str, FaceSet]) -> Con
 
 
 run_method = partial(methods.run, EXPERIMENT, trained, covered_and_masked, COVER_SEED, score)
-"""``run_method(row, splits, data, …)`` scores a method of :data:`METHODS` and records that."""
+"""``run_method(row, splits, study, seed)`` scores a method of :data:`METHODS` and records that."""
 
 
 @dataclass(frozen=True)
@@ -188,10 +186,7 @@ def _sets(record: Record) -> Conditions:
     return record.predictions
 
 
-def curves(results: Path, data: str, tier: Tier) -> list[Curve]:
+def curves(study: Study) -> list[Curve]:
     """Every recorded method: descriptors, then the order of Table 1."""
-    found = [
-        Curve(row, table1.recorded(results, data, tier, row, EXPERIMENT))
-        for row in (*DESCRIPTORS, *ROWS)
-    ]
+    found = [Curve(row, study.recorded(row, EXPERIMENT)) for row in (*DESCRIPTORS, *ROWS)]
     return [curve for curve in found if curve.records]

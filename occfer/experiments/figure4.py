@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,13 +25,13 @@ from occfer.emotions import EMOTIONS
 from occfer.engine.measurements import Measurements
 from occfer.engine.records import Record
 from occfer.engine.training import evaluating
-from occfer.experiments import methods, table1
+from occfer.experiments import methods
 from occfer.experiments.comparison import Difference, difference
 from occfer.experiments.figure3 import COVER_SEED, MASK, covered_sets, masked
+from occfer.experiments.study import Study
 from occfer.fgw import FGW
 from occfer.occlusion.testsets import Only
 from occfer.randomness import generator_for
-from occfer.recipes import Tier
 from occfer.saliency import (
     PARTS,
     area,
@@ -122,7 +121,8 @@ def look_inside(model: nn.Module, conditions: dict[str, FaceSet]) -> Measurement
 run_method = partial(
     methods.run, EXPERIMENT, methods.trained_network, covered_faces, COVER_SEED, look_inside
 )
-"""``run_method(row, splits, data, …)`` looks into a network of :data:`METHODS` and records that."""
+"""``run_method(row, splits, study, seed)`` looks into a network of :data:`METHODS` and records
+that."""
 
 
 def measure(
@@ -266,9 +266,9 @@ def _joined(by_name: dict[str, list[Tensor]]) -> dict[str, np.ndarray]:
     }
 
 
-def recorded(results: Path, data: str, tier: Tier) -> dict[str, tuple[Record, ...]]:
+def recorded(study: Study) -> dict[str, tuple[Record, ...]]:
     """Every recorded seed of every method, in the order of :data:`METHODS`; empty where not run."""
-    return {row: table1.recorded(results, data, tier, row, EXPERIMENT) for row in METHODS}
+    return {row: study.recorded(row, EXPERIMENT) for row in METHODS}
 
 
 def values_of(

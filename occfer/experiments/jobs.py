@@ -18,7 +18,8 @@ from occfer.experiments.rows import (
     table1_pretraining,
     table1_row,
 )
-from occfer.recipes import FinetuneRecipe, PretrainRecipe, Tier
+from occfer.experiments.study import Study
+from occfer.recipes import FinetuneRecipe, PretrainRecipe
 
 
 @dataclass(frozen=True)
@@ -54,36 +55,31 @@ EXPERIMENTS = {
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be reproduced, where its records and runs lie, and which share of the epochs was
-    chosen, if any."""
+    """What is to be reproduced of which study, and which share of the epochs was chosen, if any."""
 
     experiment: Experiment
     rows: tuple[str, ...]
-    data: str
-    tier: Tier
-    seeds: int
-    results: Path
-    runs: Path
+    study: Study
+    seeds: int = 1
     choice: budget.Budget | None = None
 
-    def name(self, row: str, seed: int) -> str:
-        """Of a record."""
-        return table1.record_name(self.data, self.tier, row, seed)
+    def record(self, row: str, seed: int) -> Path:
+        """Where the experiment's record of one row and seed lies, once there is one."""
+        return self.study.record(row, seed, self.experiment.records)
 
     def recipes(self, row: str, seed: int) -> Iterator[PretrainRecipe | FinetuneRecipe]:
         """Of the encoder a row starts from, and of the row; a descriptor has neither."""
         if row in DESCRIPTORS:
             return
-        encoder = table1_pretraining(row, self.tier, seed=seed)
-        for recipe in (encoder, table1_row(row, self.tier, seed=seed)):
+        encoder = table1_pretraining(row, self.study.tier, seed=seed)
+        for recipe in (encoder, table1_row(row, self.study.tier, seed=seed)):
             if recipe is not None:
                 yield self.choice.applied(recipe) if self.choice else recipe
 
 
 def recorded(job: Job) -> list[Record]:
     """Every record of the job that is there, in the order of its value."""
-    folder = job.results / job.experiment.records
-    paths = [folder / f"{job.name(row, s)}.json" for s in range(job.seeds) for row in job.rows]
+    paths = [job.record(row, seed) for seed in range(job.seeds) for row in job.rows]
     return [Record.load(path) for path in paths if path.exists()]
 
 
@@ -100,19 +96,18 @@ def stages(job: Job) -> list[plan.Stage]:
 
 
 def _row_stage(job: Job, row: str, seed: int) -> plan.Stage:
-    name = job.name(row, seed)
-    done = (job.results / job.experiment.records / f"{name}.json").exists()
+    study, name = job.study, job.study.name(row, seed)
+    done = job.record(row, seed).exists()
     if row in DESCRIPTORS:
         scoring = budget.scoring(job.experiment.records, row)
         return plan.Stage(name, row, seed, row, epochs=0, done=done, scoring=scoring)
     *encoder, recipe = job.recipes(row, seed)
-    run = job.runs / table1.EXPERIMENT / name
-    record = job.results / table1.EXPERIMENT / f"{name}.json"
+    run, record = study.run(row, seed), study.record(row, seed)
     read = came_alone(run, record)  # and nothing that it began from is needed
     kind = budget.kind_of(recipe, row)
     return plan.Stage(
         name, row, seed, kind, recipe.epochs,
-        needs=job.name(table1.encoder_name(row), seed) if encoder and not read else "",
+        needs=study.name(table1.encoder_name(row), seed) if encoder and not read else "",
         done=done,
         epochs_done=recipe.epochs if is_finished(run, record) else epochs_done(run),
         why_not="" if done or read else missing_weights(recipe),
@@ -122,10 +117,9 @@ def _row_stage(job: Job, row: str, seed: int) -> plan.Stage:
 
 def _encoder_stage(job: Job, row: str, seed: int) -> plan.Stage:
     recipe, _ = job.recipes(row, seed)
-    name = job.name(table1.encoder_name(row), seed)
-    run = job.runs / table1.EXPERIMENT / name
+    run = job.study.run(table1.encoder_name(row), seed)
     return plan.Stage(
-        name, row, seed, budget.kind_of(recipe), recipe.epochs,
+        run.name, row, seed, budget.kind_of(recipe), recipe.epochs,
         done=has_model(run) or has_parts(run),
         epochs_done=epochs_done(run),
         pretraining=True,

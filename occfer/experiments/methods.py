@@ -6,7 +6,6 @@ what a figure makes of that is recorded once.
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -16,9 +15,10 @@ from occfer.data import FaceSet
 from occfer.engine.conditions import Conditions
 from occfer.engine.measurements import Measurements
 from occfer.engine.records import Record, make_record
-from occfer.experiments import budget, table1
+from occfer.experiments import table1
 from occfer.experiments.rows import table1_row
-from occfer.recipes import TIER, Recipe, Tier, as_dict
+from occfer.experiments.study import Study
+from occfer.recipes import Recipe, as_dict
 
 
 class Trained(NamedTuple):
@@ -32,16 +32,14 @@ class Trained(NamedTuple):
     """What the validation split chose, an epoch or a trial of the SVM; and the budget, if any."""
 
 
-def trained_network(
-    row: str, splits: table1.Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path
-) -> Trained:
-    """A network of Table 1 and its controls: read from ``runs`` where finished, else trained."""
-    recipe, tuned = table1.train_row(row, splits, data, tier, seed, results, runs)
-    whole, choice = table1_row(row, tier), budget.chosen(runs, data, tier)
+def trained_network(row: str, splits: table1.Splits, study: Study, seed: int) -> Trained:
+    """A network of Table 1 and its controls: only read where its run is finished, else trained."""
+    recipe, tuned = table1.train_row(row, splits, study, seed)
+    whole = table1_row(row, study.tier)
     chosen = {
         "best_epoch": tuned.best_epoch,
         "encoder": tuned.encoder_fingerprint,
-        **table1.stated_budget(whole, recipe, tuned.history, choice),
+        **table1.stated_budget(study, whole, recipe, tuned.history),
     }
     return Trained(recipe, tuned.model, tuned.history, tuned.seconds, chosen)
 
@@ -54,11 +52,8 @@ def run(
     look: Callable[[nn.Module | Baseline, Mapping[str, FaceSet]], Conditions | Measurements],
     row: str,
     splits: table1.Splits,
-    data: str,
-    tier: Tier = TIER,
+    study: Study,
     seed: int = 0,
-    results: Path = table1.RESULTS,
-    runs: Path = Path("runs"),
 ) -> Record:
     """Train or read one method, look at it under every condition, and record that; skip it where
     recorded.
@@ -72,16 +67,15 @@ def run(
         cover_seed: that ``cover`` draws with.
         look: what the figure makes of a model and these faces.
     """
-    name = table1.record_name(data, tier, row, seed)
-    path = results / experiment / f"{name}.json"
+    path = study.record(row, seed, experiment)
     if path.exists():
         return Record.load(path)
-    trained = train(row, splits, data, tier, seed, results, runs)
+    trained = train(row, splits, study, seed)
     conditions, began = splits.covered(cover), time.monotonic()
     found = look(trained.model, conditions)
     record = make_record(
         experiment,
-        name,
+        study.name(row, seed),
         as_dict(trained.recipe),
         {
             "train": splits.training(row).describe(),
@@ -91,13 +85,13 @@ def run(
         trained.history,
         trained.seconds,
         found,
-        tier=tier,
+        tier=study.tier,
         row=row,
         cover_seed=cover_seed,
         scoring_seconds=time.monotonic() - began,
         **trained.chosen,
     )
-    record.save(results)
+    record.save(study.results)
     return record
 
 

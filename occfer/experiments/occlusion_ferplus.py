@@ -27,12 +27,11 @@ from occfer.emotions import UNLABELLED
 from occfer.engine.evaluate import Predictions
 from occfer.engine.measurements import times_drawn
 from occfer.engine.records import Record, environment
-from occfer.experiments import table1
 from occfer.experiments.comparison import Comparison, by_seed, compare, t_interval
 from occfer.experiments.rows import ROWS
 from occfer.experiments.standardisation import AGAINST, Sides, fall
+from occfer.experiments.study import TABLE1, Study
 from occfer.files import file_sha256
-from occfer.recipes import TIER, Tier
 
 EXPERIMENT = "occlusion-ferplus"
 DATA = "fer2013"
@@ -54,21 +53,14 @@ PAIRS = (
 KEPT = ("count", "accuracy", "accuracy_interval_95", "balanced_accuracy")
 
 
-def measure(
-    data: str = DATA,
-    tier: Tier = TIER,
-    root: Path | None = None,
-    results: Path = table1.RESULTS,
-    check_counts: bool = True,
-) -> Record:
+def measure(study: Study, root: Path | None = None, check_counts: bool = True) -> Record:
     """Score every network of Table 1 that is recorded for FER2013 on the really occluded faces.
 
     Writes ``occlusion-ferplus/fer2013-<tier>.json`` each time anew; see :func:`under` for what
     stands in it.
 
     Args:
-        data: ``fer2013``.
-        tier, results: whose records, and where they lie.
+        study: of FER2013; whose records, and where they lie.
         root: holds FER2013, FER+'s votes and RAN's list.
         check_counts: refuse copies of them that are not complete.
 
@@ -76,17 +68,17 @@ def measure(
         ValueError: other data, no record, or records of other faces than ``root`` holds.
         FileNotFoundError: something is missing; the message says how to obtain it.
     """
-    if data != DATA:
+    if study.data != DATA:
         raise ValueError(
-            f"the really occluded faces stand in FER2013, got {data!r}; pass --data fer2013."
+            f"the really occluded faces stand in FER2013, got {study.data!r}; pass --data fer2013."
         )
     faces = load_faces(DATA, "test", root, check_counts=check_counts)
     every = dict(root=root, check_counts=check_counts, unlabelled=True)
     listed = load_faces("ferplus", "occlusion", **every)
     voted = load_faces("ferplus", "test", **every)
-    rows = {row: table1.recorded(results, DATA, tier, row) for row in ROWS}
+    rows = {row: study.recorded(row) for row in ROWS}
     said = {row: by_seed(records) for row, records in rows.items() if records}
-    _check(said, faces.ids, results / table1.EXPERIMENT, tier)
+    _check(said, faces.ids, study)
     numbers = dict(zip(listed.ids, listed.labels.tolist(), strict=True))
     sides = sides_of(
         faces.labels.numpy(),
@@ -98,27 +90,31 @@ def measure(
     drawn = times_drawn(len(faces))
     values = {
         "experiment": EXPERIMENT,
-        "name": f"{DATA}-{tier}",
-        "tier": tier,
+        "name": _path(study).stem,
+        "tier": study.tier,
         "environment": environment(),
         "data": {"test": faces.describe(), "occluded": listed.describe()},
         "predictions": {
-            record.name: file_sha256(results / table1.EXPERIMENT / f"{record.name}.npz")
-            for records in rows.values()
-            for record in records
+            path.stem: file_sha256(path.with_suffix(".npz"))
+            for row in ROWS
+            for path in study.records(rows=row)
         },
         "agreement": agreement(sides),
         "labels": {labels: under(each, said, drawn) for labels, each in sides.items()},
     }
     record = Record(json.loads(json.dumps(values)))
-    record.save(results)
+    record.save(study.results)
     return record
 
 
-def recorded(results: Path, tier: Tier) -> Record | None:
+def recorded(study: Study) -> Record | None:
     """What :func:`measure` wrote; None where it was not run."""
-    path = results / EXPERIMENT / f"{DATA}-{tier}.json"
+    path = _path(study)
     return Record.load(path) if path.exists() else None
+
+
+def _path(study: Study) -> Path:
+    return study.results / EXPERIMENT / f"{DATA}-{study.tier}.json"
 
 
 def sides_of(
@@ -275,11 +271,11 @@ def _kept(predictions: Predictions) -> dict[str, Any]:
     return {name: metrics[name] for name in KEPT}
 
 
-def _check(said: Mapping, ids: tuple[str, ...], folder: Path, tier: Tier) -> None:
+def _check(said: Mapping, ids: tuple[str, ...], study: Study) -> None:
     if not said:
         raise ValueError(
-            f"{folder} must hold a row of Table 1 on FER2013 at the {tier} tier, but has none; run "
-            f"occfer reproduce table1 --data fer2013 first."
+            f"{study.results / TABLE1} must hold a row of Table 1 on FER2013 at the {study.tier} "
+            "tier, but has none; run occfer reproduce table1 --data fer2013 first."
         )
     for row, of in said.items():
         for seed, each in of.items():

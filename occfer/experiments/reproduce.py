@@ -30,6 +30,7 @@ from occfer.experiments.earlier import (
 from occfer.experiments.jobs import EXPERIMENTS, Job, recorded, stages
 from occfer.experiments.progress import carry_out
 from occfer.experiments.refusals import refuse_nothing_to_do, refuse_several_processes
+from occfer.experiments.study import RESULTS, Study
 from occfer.recipes import TIER, Tier
 
 
@@ -40,7 +41,7 @@ def reproduce(
     seeds: int = 1,
     rows: tuple[str, ...] | None = None,
     root: Path | None = None,
-    results: Path = table1.RESULTS,
+    results: Path = RESULTS,
     runs: Path = Path("runs"),
     minutes: float | None = None,
     shrink: bool | None = None,
@@ -81,7 +82,7 @@ def reproduce(
             f"rows of {experiment} should be among {', '.join(chosen.known)}; got "
             f"{', '.join(strange)}; choose among those."
         )
-    job = Job(chosen, rows or chosen.rows, data, tier, seeds, results, runs)
+    job = Job(chosen, rows or chosen.rows, Study(data, tier, results, runs), seeds)
     job = replace(job, choice=earlier_choice(job))
     cut = job.choice is not None and job.choice.share < 1
     if cut and shrink is False:
@@ -125,7 +126,7 @@ def reproduce(
 
 def keep_the_choice(job: Job) -> Path:
     """Where the choice lies for the runs, which read it, and for every later call."""
-    place = budget.place(job.runs, job.data, job.tier)
+    place = job.study.budget
     if job.choice and not place.exists():
         job.choice.save(place)
     return place
@@ -133,11 +134,8 @@ def keep_the_choice(job: Job) -> Path:
 
 def run(job: Job, splits: table1.Splits, stage: plan.Stage) -> None:
     """Do one stage to its end."""
-    where = (job.data, job.tier, stage.seed, job.results, job.runs)
-    if stage.pretraining:
-        table1.pretrained_encoder(stage.row, splits, *where)
-    else:
-        job.experiment.run(stage.row, splits, *where)
+    do = table1.pretrained_encoder if stage.pretraining else job.experiment.run
+    do(stage.row, splits, job.study, stage.seed)
 
 
 def known_paces(

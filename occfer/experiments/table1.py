@@ -5,7 +5,6 @@ split; every row is fine-tuned from it. The validation split chooses the epoch, 
 split is scored once, when the row is finished.
 """
 
-import glob
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,16 +23,16 @@ from occfer.engine.finetune import Finetuned, finetune, fingerprint
 from occfer.engine.models import load_encoder, save_model
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import Record, make_record
-from occfer.experiments import budget, paper
+from occfer.experiments import paper
 from occfer.experiments.carry import as_begun, carried, has_model, pack, stated_recipe, unpack
 from occfer.experiments.refusals import refuse_another_encoder
 from occfer.experiments.rows import READINGS, ROWS, WHOLE_METHOD, table1_pretraining, table1_row
+from occfer.experiments.study import TABLE1, Study
 from occfer.ocl import Encoder
 from occfer.plots import save_curves
-from occfer.recipes import TIER, FinetuneRecipe, PretrainRecipe, Tier, Trained, as_dict
+from occfer.recipes import FinetuneRecipe, PretrainRecipe, Trained, as_dict
 
-EXPERIMENT = "table1"
-RESULTS = Path("book/results")
+EXPERIMENT = TABLE1
 Cover = Callable[[FaceSet], Mapping[str, FaceSet]]
 """From the test faces to the same faces under every condition, by its name."""
 
@@ -79,11 +78,6 @@ def load_splits(data: str, root: str | Path | None = None) -> Splits:
     return Splits(*(load_faces(data, split, root) for split in ("train", "val", "test")))
 
 
-def record_name(data: str, tier: Tier, row: str, seed: int) -> str:
-    """Such as ``fer2013-laptop-OCL+Res18-seed0``."""
-    return f"{Path(data).name}-{tier}-{row}-seed{seed}"
-
-
 def encoder_name(row: str) -> str:
     """What the encoder of a row is called, such as ``OCL`` or ``OCL-MobileNetV2``."""
     if row in READINGS:
@@ -93,48 +87,47 @@ def encoder_name(row: str) -> str:
     return kind if network.startswith("Res18") else f"{kind}-{network}"
 
 
-def encoder_recipe(row: str, data: str, tier: Tier, seed: int, runs: Path) -> PretrainRecipe | None:
-    """The pre-training a row starts from, over the share of epochs that was chosen for ``runs``."""
-    recipe, choice = table1_pretraining(row, tier, seed=seed), budget.chosen(runs, data, tier)
-    if recipe is None:
-        return None
-    folder = runs / EXPERIMENT / record_name(data, tier, encoder_name(row), seed)
-    return as_begun(choice.applied(recipe) if choice else recipe, folder)
+def encoder_recipe(row: str, study: Study, seed: int) -> PretrainRecipe | None:
+    """The pre-training a row starts from, over the share of epochs that was chosen for the runs."""
+    recipe = table1_pretraining(row, study.tier, seed=seed)
+    return recipe and _as_chosen(recipe, study, encoder_name(row))
 
 
-def row_recipe(row: str, data: str, tier: Tier, seed: int, runs: Path) -> FinetuneRecipe:
-    """The recipe of a row, over the share of epochs that was chosen for ``runs``."""
-    recipe, choice = table1_row(row, tier, seed=seed), budget.chosen(runs, data, tier)
-    folder = runs / EXPERIMENT / record_name(data, tier, row, seed)
-    return as_begun(choice.applied(recipe) if choice else recipe, folder)
+def row_recipe(row: str, study: Study, seed: int) -> FinetuneRecipe:
+    """The recipe of a row, over the share of epochs that was chosen for the runs."""
+    return _as_chosen(table1_row(row, study.tier, seed=seed), study, row)
+
+
+def _as_chosen(recipe: Trained, study: Study, name: str) -> Trained:
+    choice = study.choice
+    return as_begun(choice.applied(recipe) if choice else recipe, study.run(name, recipe.seed))
 
 
 def stated_budget(
-    whole: Trained, planned: Trained, history: list[dict], choice: budget.Budget | None
+    study: Study, whole: Trained, planned: Trained, history: list[dict]
 ) -> dict[str, Any]:
     """For a record: what was chosen, and what became of the epochs; nothing where all were kept."""
-    if choice is None:
+    if (choice := study.choice) is None:
         return {}
     return {"budget": choice.as_record(whole.epochs, planned.epochs, len(history))}
 
 
-def pretrained_encoder(
-    row: str, splits: Splits, data: str, tier: Tier, seed: int, results: Path, runs: Path
-) -> Encoder | None:
+def pretrained_encoder(row: str, splits: Splits, study: Study, seed: int) -> Encoder | None:
     """The encoder a row starts from: read where it is finished, else trained now; or None."""
-    whole, recipe = table1_pretraining(row, tier), encoder_recipe(row, data, tier, seed, runs)
+    recipe = encoder_recipe(row, study, seed)
     if recipe is None:
         return None
-    folder = runs / EXPERIMENT / record_name(data, tier, encoder_name(row), seed)
+    name, pool = encoder_name(row), splits.pool
+    folder = study.run(name, seed)
     unpack(folder)
-    pool = splits.pool
     if has_model(folder):
-        record = results / EXPERIMENT / f"{folder.name}.json"
-        refuse_another_encoder(folder, stated_recipe(folder), recipe, pool, runs, record)
+        record = study.record(name, seed)
+        refuse_another_encoder(folder, stated_recipe(folder), recipe, pool, study.runs, record)
         encoder = load_encoder(folder / "model")
         pack(folder, torch.float32)  # a call that was stopped between the two has not
         return encoder
     pretrained = pretrain(pool, recipe, run=folder, watchers=[Curves(folder)])
+    whole = table1_pretraining(row, study.tier)
     record = make_record(
         EXPERIMENT,
         folder.name,
@@ -142,12 +135,12 @@ def pretrained_encoder(
         {"pool": pool.describe()},
         pretrained.history,
         pretrained.seconds,
-        tier=tier,
+        tier=study.tier,
         leaks_dropped=len(splits.train) - len(pool),
         encoder=fingerprint(pretrained.encoder),
-        **stated_budget(whole, recipe, pretrained.history, budget.chosen(runs, data, tier)),
+        **stated_budget(study, whole, recipe, pretrained.history),
     )
-    record.save(results)
+    record.save(study.results)
     save_model(pretrained.encoder, recipe, folder / "model", record.values)
     save_curves(pretrained.history, folder)
     pack(folder, torch.float32)
@@ -155,29 +148,22 @@ def pretrained_encoder(
 
 
 def train_row(
-    row: str,
-    splits: Splits,
-    data: str,
-    tier: Tier = TIER,
-    seed: int = 0,
-    results: Path = RESULTS,
-    runs: Path = Path("runs"),
+    row: str, splits: Splits, study: Study, seed: int = 0
 ) -> tuple[FinetuneRecipe, Finetuned]:
-    """Recipe and network of one row; a run that is finished in ``runs`` is only read.
+    """Recipe and network of one row; a run of the study that is finished is only read.
 
     The model card tells of the score on the test split where :func:`run_row` has recorded it.
     """
-    recipe = row_recipe(row, data, tier, seed, runs)
-    folder = runs / EXPERIMENT / record_name(data, tier, row, seed)
-    if tuned := carried(folder, results / EXPERIMENT / f"{folder.name}.json", recipe, runs):
+    recipe, folder = row_recipe(row, study, seed), study.run(row, seed)
+    stated = study.record(row, seed)
+    if tuned := carried(folder, stated, recipe, study.runs):
         return recipe, tuned
-    encoder = pretrained_encoder(row, splits, data, tier, seed, results, runs)
+    encoder = pretrained_encoder(row, splits, study, seed)
     tuned = finetune(
         splits.training(row), splits.validation, recipe, encoder, run=folder,
         watchers=[Curves(folder)],
     )  # fmt: skip
-    record = _record(row, splits, data, tier, recipe, tuned, runs)
-    stated = results / EXPERIMENT / f"{folder.name}.json"
+    record = _record(row, splits, study, recipe, tuned)
     scored = Record.load(stated).values if stated.exists() else {}
     # Trained anew, a network has other seconds, and the score of the one before is not its own.
     told = scored if scored.get("history") == record.values["history"] else record.values
@@ -187,57 +173,45 @@ def train_row(
     return recipe, tuned
 
 
-def run_row(
-    row: str,
-    splits: Splits,
-    data: str,
-    tier: Tier = TIER,
-    seed: int = 0,
-    results: Path = RESULTS,
-    runs: Path = Path("runs"),
-) -> Record:
+def run_row(row: str, splits: Splits, study: Study, seed: int = 0) -> Record:
     """Train one row for one seed and score it once on the test split; skip it where recorded."""
-    name = record_name(data, tier, row, seed)
-    path = results / EXPERIMENT / f"{name}.json"
+    path = study.record(row, seed)
     if path.exists():
         return Record.load(path)
-    recipe, tuned = train_row(row, splits, data, tier, seed, results, runs)
+    recipe, tuned = train_row(row, splits, study, seed)
     predictions = evaluate(tuned.model, splits.test)
-    record = _record(row, splits, data, tier, recipe, tuned, runs, predictions)
+    record = _record(row, splits, study, recipe, tuned, predictions)
     # The record comes last: where it is, nothing of the row is done again.
-    save_model(tuned.model, recipe, runs / EXPERIMENT / name / "model", record.values)
-    record.save(results)
+    save_model(tuned.model, recipe, study.run(row, seed) / "model", record.values)
+    record.save(study.results)
     return record
 
 
 def _record(
     row: str,
     splits: Splits,
-    data: str,
-    tier: Tier,
+    study: Study,
     recipe: FinetuneRecipe,
     tuned: Finetuned,
-    runs: Path,
     predictions: Predictions | None = None,
 ) -> Record:
     """What one row leaves behind; before it is scored, the test split has no part in it."""
-    whole, choice = table1_row(row, tier), budget.chosen(runs, data, tier)
     sets = {"train": splits.training(row), "validation": splits.validation}
     if predictions is not None:
         sets["test"] = splits.test
     return make_record(
         EXPERIMENT,
-        record_name(data, tier, row, recipe.seed),
+        study.name(row, recipe.seed),
         as_dict(recipe),
         {role: faces.describe() for role, faces in sets.items()},
         tuned.history,
         tuned.seconds,
         predictions,
-        tier=tier,
+        tier=study.tier,
         row=row,
         best_epoch=tuned.best_epoch,
         encoder=tuned.encoder_fingerprint,
-        **stated_budget(whole, recipe, tuned.history, choice),
+        **stated_budget(study, table1_row(row, study.tier), recipe, tuned.history),
     )
 
 
@@ -266,20 +240,10 @@ class Line:
         return f"{self.accuracies[0]:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
 
 
-def recorded(
-    results: Path, data: str, tier: Tier, row: str, experiment: str = EXPERIMENT
-) -> tuple[Record, ...]:
-    """Every recorded seed of one row."""
-    pattern = f"{glob.escape(record_name(data, tier, row, 0)[:-1])}*.json"
-    return tuple(Record.load(path) for path in sorted((results / experiment).glob(pattern)))
-
-
-def lines(results: Path, data: str, tier: Tier) -> list[Line]:
+def lines(study: Study) -> list[Line]:
     """The table as recorded: the paper's four rows, the controls, then MobileNetV2."""
-    return [
-        Line(row, paper.TABLE1.get(row, {}).get(data), recorded(results, data, tier, row))
-        for row in ROWS
-    ]
+    quoted = {row: numbers.get(study.data) for row, numbers in paper.TABLE1.items()}
+    return [Line(row, quoted.get(row), study.recorded(row)) for row in ROWS]
 
 
 def as_markdown(table: list[Line], data: str) -> str:

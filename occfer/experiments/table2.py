@@ -7,10 +7,10 @@ number and says so. What is run are rows of Table 1 with the same recipes, recor
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 from occfer.experiments import paper, table1
 from occfer.experiments.field import FIELD
+from occfer.experiments.study import Study
 from occfer.recipes import Tier
 
 OURS = {"SimCLR": "SimCLR+Res18", "the paper": "OCL+Res18+FGW+LGDS"}
@@ -42,14 +42,14 @@ class Row:
         return "–" if self.ours is None else self.ours.result
 
 
-def rows(results: Path, data: str, tier: Tier) -> list[Row]:
+def rows(study: Study) -> list[Row]:
     """The paper's Table 2 in its order, with our runs where there are any."""
     return [
         Row(
             "the method" if method == "the paper" else method,
-            numbers.get(data),
-            _whose(method, numbers.get(data)),
-            _line(results, data, tier, method),
+            numbers.get(study.data),
+            _whose(method, numbers.get(study.data)),
+            _line(study, method),
         )
         for method, numbers in paper.TABLE2.items()
     ]
@@ -88,10 +88,8 @@ def _whose(method: str, number: float | None) -> str:
     return "the paper" if method in OURS else "the paper, quoting"
 
 
-def _line(results: Path, data: str, tier: Tier, method: str) -> table1.Line | None:
+def _line(study: Study, method: str) -> table1.Line | None:
     if method not in OURS:
         return None
     row = OURS[method]
-    return table1.Line(
-        row, paper.TABLE2[method].get(data), table1.recorded(results, data, tier, row)
-    )
+    return table1.Line(row, paper.TABLE2[method].get(study.data), study.recorded(row))

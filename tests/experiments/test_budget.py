@@ -1,6 +1,7 @@
 """The chosen share of epochs, and how fast this machine is; what is no such thing says so."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from occfer.engine.records import Record, environment
 from occfer.experiments import budget
 from occfer.experiments.budget import Budget
 from occfer.experiments.plan import Pace
+from occfer.experiments.study import Study
 
 PACES = {"plain resnet18": Pace(0.01)}
 CHOICE = Budget(25, 0.3, "a GPU", PACES, 2)
@@ -29,16 +31,17 @@ def test_the_first_epoch_tells_what_starting_costs() -> None:
 
 
 def test_a_damaged_choice_is_one_sentence(tmp_path: Path) -> None:
-    place = budget.place(tmp_path, "fer2013", "paper")
+    study = Study("fer2013", "paper", runs=tmp_path)
+    place = study.budget
     Budget(25, 0.3, "a GPU", PACES).save(place)
-    assert budget.chosen(tmp_path, "fer2013", "paper") == Budget(25, 0.3, "a GPU", PACES)
-    assert budget.chosen(tmp_path, "fer2013", "laptop") is None
+    assert study.choice == Budget(25, 0.3, "a GPU", PACES)
+    assert replace(study, tier="laptop").choice is None
     sound = json.loads(place.read_text())
     strange = [json.dumps(sound | each) for each in STRANGE]
     for damage in ("{", "[]", "5", '{"share": 2}', "[" * 100_000, *strange):
         place.write_text(damage)
         with pytest.raises(ValueError, match=r"should hold the share of epochs .* is damaged"):
-            budget.chosen(tmp_path, "fer2013", "paper")
+            assert study.choice is None
 
 
 def test_an_older_choice_does_not_say_how_many_threads(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from occfer import recipes
 from occfer.data import FaceSet
 from occfer.engine.records import Record
 from occfer.experiments import budget, datacard, table1
+from occfer.experiments.study import Study
 from occfer.recipes import NetworkRecipe
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
@@ -71,7 +72,7 @@ def test_looks_are_recorded_once(small, tmp_path: Path) -> None:
     again = datacard.reproduce(rows=("whole", "lower"), **run)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == written
     assert [record.values for record in again] == [whole.values, lower.values]
-    (found,) = datacard.recorded(tmp_path, "smoke", "lower")
+    (found,) = Study("synthfer", "smoke", tmp_path).recorded("lower", datacard.EXPERIMENT)
     assert found.values == lower.values
 
 
@@ -99,7 +100,7 @@ def test_a_record_says_who_was_learnt_from_and_who_was_asked(
 
     finetune = datacard.finetune
     monkeypatch.setattr(datacard, "finetune", watched)
-    run = dict(tier="laptop", seed=1, results=tmp_path, runs=tmp_path / "runs")
+    run = dict(study=Study("synthfer", "laptop", tmp_path, tmp_path / "runs"), seed=1)
     record = datacard.run_look("lower", **run)
     stated = shas(record.values["data"])
     assert stated == shas(datacard.faces_of("lower", "laptop"))
@@ -133,7 +134,7 @@ def test_records_of_other_faces_with_the_same_name_are_refused(
 
 @pytest.mark.parametrize("row", datacard.LOOKS)
 def test_the_committed_records_are_of_today_s_faces(row: str) -> None:
-    (record, *_) = datacard.recorded(RESULTS, "laptop", row)
+    (record, *_) = Study("synthfer", "laptop", RESULTS).recorded(row, datacard.EXPERIMENT)
     today, stated = datacard.faces_of(row, "laptop"), record.values["data"]
     assert {role: stated[role]["sha256"] for role in stated.keys() & today.keys()} == {
         role: faces.sha256 for role, faces in today.items() if role in stated
@@ -172,15 +173,15 @@ def test_only_known_rows_are_run(small, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=f"is SynthFER's, got data '{other}'"):
             datacard.reproduce(other, tier="smoke", results=tmp_path)
     with pytest.raises(ValueError, match="one of to-fer2013, from-fer2013, got 'grey'"):
-        datacard.run_transfer("grey", tier="smoke", results=tmp_path)
+        datacard.run_transfer("grey", Study("synthfer", "smoke", tmp_path))
 
 
 def test_networks_cross_between_rendered_and_real_faces(
     small, shared_data: Path, tmp_path: Path
 ) -> None:
     """On the first faces of FER2013's own splits: what matters here is who is scored on what."""
-    run = dict(tier="smoke", root=shared_data, results=tmp_path, runs=tmp_path / "runs")
-    there = datacard.run_transfer("to-fer2013", **run)
+    study = Study("synthfer", "smoke", tmp_path, tmp_path / "runs")
+    there = datacard.run_transfer("to-fer2013", study, root=shared_data)
     assert there.values["data"]["test"]["name"] == "fer2013"
     assert there.values["data"]["train"]["name"] == "synthfer"
     assert there.metrics["count"] == 3589
@@ -324,7 +325,8 @@ def test_a_network_of_table_1_has_the_share_that_was_chosen_there(
     transfers, tmp_path: Path
 ) -> None:
     """Rendered faces keep all their epochs beside it."""
-    budget.Budget(25, 0.5, "a GPU").save(budget.place(tmp_path / "runs", "fer2013", "smoke"))
+    there = Study("fer2013", "smoke", runs=tmp_path / "runs")
+    budget.Budget(25, 0.5, "a GPU").save(there.budget)
     said: list[str] = []
     transfers(dry=True, say=said.append)
     assert [line.split()[1] for line in said[-1].splitlines()[1:-1]] == ["2", "1"]

@@ -12,15 +12,15 @@ from occfer.engine.records import environment
 from occfer.experiments import budget, carry, earlier, jobs, reproduce, table1
 from occfer.experiments.budget import Budget
 from occfer.experiments.plan import Pace
+from occfer.experiments.study import Study
 
 ROW = "Res18-scratch"
 NAME = f"synthfer-smoke-{ROW}-seed0"
 
 
 def job(folder: Path, experiment: str = "table1", rows: tuple[str, ...] = (ROW,)) -> jobs.Job:
-    chosen = jobs.EXPERIMENTS[experiment]
-    where = (folder / "results", folder / "runs")
-    return jobs.Job(chosen, rows, "synthfer", "smoke", 1, *where)
+    study = Study("synthfer", "smoke", folder / "results", folder / "runs")
+    return jobs.Job(jobs.EXPERIMENTS[experiment], rows, study)
 
 
 def call(folder: Path, experiment: str = "table1", **more) -> list:
@@ -38,9 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one_row(tiny, trained: Path, tmp_path: Path) -> Path:
     """A folder with one recorded row of Table 1, over half of its epochs."""
     if not (trained / "results").exists():
-        Budget(25, 0.5, environment()["device"]).save(
-            budget.place(trained / "runs", "synthfer", "smoke")
-        )
+        Budget(25, 0.5, environment()["device"]).save(job(trained).study.budget)
         call(trained, rows=(ROW,))
     return shutil.copytree(trained, tmp_path / "copy")
 
@@ -72,7 +70,9 @@ def test_the_share_is_that_of_whatever_was_recorded(one_row: Path) -> None:
         assert earlier.earlier_choice(job(one_row, experiment, rows)).share == 0.5
     (one_row / "results" / "table1").rename(one_row / "results" / "readings")
     assert earlier.earlier_choice(job(one_row)).share == 0.5
-    assert earlier.earlier_choice(replace(job(one_row), tier="paper")) is None
+    told = job(one_row)
+    large = replace(told, study=replace(told.study, tier="paper"))
+    assert earlier.earlier_choice(large) is None
 
 
 def test_a_share_that_others_chose_is_said_and_can_be_refused(one_row: Path) -> None:
@@ -119,8 +119,9 @@ def test_a_folder_with_brackets_in_its_name_is_found(one_row: Path) -> None:
     results = one_row / "results"
     for file in list((results / "table1").iterdir()):
         file.rename(file.with_name(file.name.replace("synthfer", "faces[1]")))
-    told = replace(job(one_row), data="some/faces[1]")
-    (found,) = table1.recorded(results, told.data, "smoke", ROW)
+    told = job(one_row)
+    told = replace(told, study=replace(told.study, data="some/faces[1]"))
+    (found,) = told.study.recorded(ROW)
     assert found.values["row"] == ROW
     assert earlier.earlier_choice(told).share == 0.5
     assert [each.name for each in earlier.timed_records(told)] == [NAME]
@@ -172,13 +173,13 @@ def test_an_encoder_that_was_stopped_before_it_was_packed_is_packed_by_the_next_
 ) -> None:
     monkeypatch.setitem(recipes.BUDGETS["smoke"]["pretrain"], "epochs", 1)
     splits = table1.load_splits("synthfer", None)
-    where = (splits, "synthfer", "smoke", 0, tmp_path / "results", tmp_path / "runs")
+    study = job(tmp_path).study
     with monkeypatch.context() as stopped:
         stopped.setattr(table1, "pack", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            table1.pretrained_encoder("OCL+Res18", *where)
-    run = tmp_path / "runs" / "table1" / "synthfer-smoke-OCL-seed0"
+            table1.pretrained_encoder("OCL+Res18", splits, study, seed=0)
+    run = study.run("OCL", 0)
     assert carry.has_model(run)
     assert not carry.has_parts(run)
-    table1.pretrained_encoder("OCL+Res18", *where)
+    table1.pretrained_encoder("OCL+Res18", splits, study, seed=0)
     assert carry.has_parts(run)

@@ -13,6 +13,7 @@ from occfer.engine.conditions import Conditions
 from occfer.engine.evaluate import Predictions
 from occfer.engine.records import Record
 from occfer.experiments import figure3, methods, table1
+from occfer.experiments.study import Study
 from occfer.occlusion.testsets import occluded
 from occfer.recipes import NetworkRecipe
 
@@ -72,7 +73,8 @@ def test_methods_are_scored_once_and_drawn_from_the_record(
         replace(faces[:14], split="val"),
         replace(faces[14:42], ids=[f"test/{i}" for i in range(28)], split="test"),
     )
-    run = dict(splits=splits, data="toy", tier="smoke", results=tmp_path, runs=tmp_path / "runs")
+    study = Study("toy", "smoke", tmp_path, tmp_path / "runs")
+    run = dict(splits=splits, study=study)
     first = figure3.run_method("Res18-scratch", **run)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     again = figure3.run_method("Res18-scratch", **run)
@@ -82,7 +84,7 @@ def test_methods_are_scored_once_and_drawn_from_the_record(
     table = table1.run_row("Res18-scratch", **run)
     assert table.predictions.labels.tolist() == first.predictions["0"].labels.tolist()
 
-    (curve,) = figure3.curves(tmp_path, "toy", "smoke")
+    (curve,) = figure3.curves(study)
     heights = [100 * first.metrics[str(ratio)]["accuracy"] for ratio in figure3.RATIOS]
     assert curve.row == "Res18-scratch"
     assert curve.accuracies.tolist() == [heights]
@@ -99,12 +101,13 @@ def test_a_baseline_is_scored_under_the_same_conditions(
 ) -> None:
     faces = synthfer_test[:84]
     splits = table1.Splits(faces[:56], replace(faces[56:70], split="val"), faces[70:])
-    run = dict(splits=splits, data="toy", tier="smoke", results=tmp_path, runs=tmp_path / "runs")
+    study = Study("toy", "smoke", tmp_path, tmp_path / "runs")
+    run = dict(splits=splits, study=study)
     record = figure3.run_method("HOG", **run)
     assert list(record.predictions) == [*map(str, figure3.RATIOS), figure3.MASK]
     assert [row["C"] for row in record.values["history"]] == [1.0, 10.0]
     assert figure3.run_method("HOG", **run).values == record.values
-    (curve,) = figure3.curves(tmp_path, "toy", "smoke")
+    (curve,) = figure3.curves(study)
     assert curve.row == "HOG"
     # What covers the faces of one method covers them for all.
     monkeypatch.delattr(figure3, "masked")
@@ -166,7 +169,7 @@ def test_records_that_met_other_faces_are_not_compared() -> None:
     ("data", "tier"), [("synthfer", "laptop"), ("fer2013", "laptop"), ("fer2013", "paper")]
 )
 def test_within_a_data_set_and_tier_all_records_of_the_book_met_the_same_faces(data, tier) -> None:
-    curves = figure3.curves(RESULTS, data, tier)
+    curves = figure3.curves(Study(data, tier, RESULTS))
     for condition in (*map(str, figure3.RATIOS), figure3.MASK):
         assert any(figure3.under(curves, condition).values())
 

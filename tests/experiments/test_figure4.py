@@ -13,6 +13,7 @@ from occfer.engine.measurements import Measurements
 from occfer.engine.records import Record
 from occfer.experiments import figure3, figure4, table1
 from occfer.experiments.comparison import Difference, difference
+from occfer.experiments.study import Study
 from occfer.randomness import generator_for, seeded_modules
 from occfer.recipes import NetworkRecipe
 from occfer.saliency import (
@@ -213,7 +214,8 @@ def test_methods_are_looked_into_once(
     monkeypatch.setitem(recipes.BUDGETS, "smoke", budget)
     faces = synthfer_test[:56]
     splits = table1.Splits(faces, replace(faces[:14], split="val"), faces[14:42])
-    run = dict(splits=splits, data="toy", tier="smoke", results=tmp_path, runs=tmp_path / "runs")
+    study = Study("toy", "smoke", tmp_path, tmp_path / "runs")
+    run = dict(splits=splits, study=study)
     first = figure4.run_method("Res18-scratch", **run)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     again = figure4.run_method("Res18-scratch", **run)
@@ -229,7 +231,7 @@ def test_methods_are_looked_into_once(
         )
         role = f"test, {condition}" if condition == figure3.MASK else f"test, {condition} %"
         assert first.values["data"][role]["sha256"] == scored.values["data"][role]["sha256"]
-    assert figure4.recorded(tmp_path, "toy", "smoke")["Res18-scratch"][0].values == first.values
+    assert figure4.recorded(study)["Res18-scratch"][0].values == first.values
     told = {name: value for name, value, _ in first.results()}
     assert told["30 correct"] == first.metrics["30"]["correct"]["mean"]
     assert "0 Grad-CAM ratio" not in told

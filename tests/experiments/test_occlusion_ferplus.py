@@ -15,7 +15,7 @@ from occfer.data.ferplus import COLUMNS
 from occfer.emotions import EMOTIONS, FERPLUS
 from occfer.engine.evaluate import Predictions, mcnemar
 from occfer.engine.records import Record, make_record
-from occfer.experiments import occlusion_ferplus, table1
+from occfer.experiments import occlusion_ferplus
 from occfer.experiments.occlusion_ferplus import (
     LABELS,
     comparison,
@@ -23,6 +23,7 @@ from occfer.experiments.occlusion_ferplus import (
     pairs_as_markdown,
     sides_of,
 )
+from occfer.experiments.study import Study
 from occfer.recipes import as_dict, finetuning
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
@@ -68,7 +69,7 @@ def keep(results: Path, row: str, seed: int, said: np.ndarray, ids: tuple[str, .
     """A record of Table 1 with these answers."""
     targets = np.array([label for label, *_ in FACES])
     predictions = Predictions(ids, targets, np.eye(7, dtype=np.float32)[said])
-    name = table1.record_name("fer2013", "smoke", row, seed)
+    name = Study("fer2013", "smoke").name(row, seed)
     recipe = as_dict(finetuning("smoke", seed=seed))
     return make_record("table1", name, recipe, {}, [], 0.0, predictions, "smoke").save(results)
 
@@ -78,8 +79,12 @@ AS_FER2013 = np.array([label for label, *_ in FACES])
 SURPRISED = np.where(AS_FER2013 == FEAR, SURPRISE, AS_FER2013)
 
 
+def study(root: Path, data: str = "fer2013") -> Study:
+    return Study(data, "smoke", root / "results")
+
+
 def measured(root: Path) -> Record:
-    return measure("fer2013", "smoke", root, root / "results", check_counts=False)
+    return measure(study(root), root, check_counts=False)
 
 
 def seed(record: Record, labels: str, row: str, number: int = 0) -> dict:
@@ -221,10 +226,10 @@ def test_a_pair_is_a_line_with_both_of_its_questions() -> None:
 
 
 def test_a_row_that_was_not_run_is_not_there(root: Path) -> None:
-    assert occlusion_ferplus.recorded(root / "results", "smoke") is None
+    assert occlusion_ferplus.recorded(study(root)) is None
     keep(root / "results", "Res18-scratch", 0, ALWAYS_HAPPY)
     measured(root)
-    record = occlusion_ferplus.recorded(root / "results", "smoke")
+    record = occlusion_ferplus.recorded(study(root))
     found = record.values["labels"]["fer2013"]
     assert list(found["rows"]) == ["Res18-scratch"]
     assert found["pairs"] == []
@@ -245,7 +250,7 @@ def test_what_cannot_be_scored_is_said(root: Path, capsys: pytest.CaptureFixture
     with pytest.raises(ValueError, match="run occfer reproduce table1 --data fer2013 first"):
         measured(root)
     with pytest.raises(ValueError, match=r"stand in FER2013, got 'synthfer'; pass --data fer2013"):
-        measure("synthfer", "smoke", root, root / "results")
+        measure(study(root, "synthfer"), root)
     elsewhere = tuple(f"test/fear/PrivateTest_{row}" for row in range(len(FACES)))
     keep(root / "results", "Res18-scratch", 0, ALWAYS_HAPPY, elsewhere)
     with pytest.raises(
@@ -258,7 +263,7 @@ def test_what_cannot_be_scored_is_said(root: Path, capsys: pytest.CaptureFixture
 
 @pytest.fixture
 def record() -> Record:
-    return occlusion_ferplus.recorded(RESULTS, "laptop")
+    return occlusion_ferplus.recorded(Study("fer2013", "laptop", RESULTS))
 
 
 def test_the_record_is_of_the_predictions_beside_it(record: Record) -> None:
@@ -277,8 +282,8 @@ def test_the_record_s_two_parts_make_up_the_accuracies_of_table_1(record: Record
         assert count == sum(found["faces"][part][emotion] for part in ("occluded", "others"))
     for row, of in found["rows"].items():
         for number, parts in of["seeds"].items():
-            name = table1.record_name("fer2013", "laptop", row, int(number))
-            whole = json.loads((RESULTS / "table1" / f"{name}.json").read_text())
+            path = Study("fer2013", "laptop", RESULTS).record(row, int(number))
+            whole = json.loads(path.read_text())
             assert whole["data"]["test"]["sha256"] == test["sha256"]
             hits = sum(
                 parts[part]["accuracy"] * parts[part]["count"] for part in ("occluded", "others")
@@ -300,7 +305,7 @@ def test_the_record_comes_back_from_the_real_list(
         for path in (RESULTS / "table1").glob(f"{name}.*"):
             (tmp_path / "table1").mkdir(exist_ok=True)
             shutil.copy(path, tmp_path / "table1")
-    again = measure("fer2013", "laptop", shared_data, tmp_path).values
+    again = measure(Study("fer2013", "laptop", tmp_path), shared_data).values
     assert again["data"] == record.values["data"]
     assert again["predictions"] == record.values["predictions"]
     for labels in LABELS:

@@ -18,6 +18,7 @@ from occfer.experiments.rows import (
     table1_pretraining,
     table1_row,
 )
+from occfer.experiments.study import Study
 from occfer.recipes import stretched
 
 
@@ -39,9 +40,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
         "finetune": dict(epochs=2, batch_size=16),
     }
     monkeypatch.setitem(recipes.BUDGETS, "smoke", epochs)
-    where = dict(results=tmp_path / "results", runs=tmp_path / "runs")
     splits = table1.Splits(faces(42, 0, "train"), faces(14, 1, "val"), faces(14, 2, "test"))
-    return dict(splits=splits, data="toy", tier="smoke", **where)
+    study = Study("toy", "smoke", tmp_path / "results", tmp_path / "runs")
+    return dict(splits=splits, study=study)
 
 
 def differences(one, other) -> dict:
@@ -109,18 +110,18 @@ def test_readings_are_scored_on_the_validation_split_and_recorded_once(place: di
     assert set(record.values["data"]) == {"train", "validation"}
     assert record.values["recipe"]["head"] == "separate"
     assert len(record.values["history"]) == 1
-    path = place["results"] / "readings" / "toy-smoke-head=separate-seed0.json"
+    path = place["study"].record("head=separate", 0, "readings")
     written = path.stat().st_mtime_ns
     assert readings.run_reading("head=separate", **place).values == record.values
     assert path.stat().st_mtime_ns == written
-    encoders = sorted(each.name for each in (place["results"] / "table1").glob("*.json"))
+    encoders = [each.name for each in place["study"].records()]
     assert encoders == ["toy-smoke-OCL-seed0.json"]
 
 
 def test_a_reading_of_pretraining_trains_an_encoder_of_its_own(place: dict) -> None:
     record = readings.run_reading("temperature=0.5", **place)
     assert record.values["recipe"]["method"] == "plain"
-    [encoder] = (place["results"] / "table1").glob("*.json")
+    [encoder] = place["study"].records()
     assert encoder.name == "toy-smoke-OCL-temperature=0.5-seed0.json"
     assert json.loads(encoder.read_text())["recipe"]["temperature"] == 0.5
 

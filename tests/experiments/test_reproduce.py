@@ -17,12 +17,17 @@ from occfer.experiments import budget, jobs, plan, reproduce, table1
 from occfer.experiments.budget import Budget
 from occfer.experiments.plan import Pace
 from occfer.experiments.rows import TABLE1_ROWS, table1_row
+from occfer.experiments.study import Study
 
 # ImageNet's weights fit no network as narrow as this one, so the first row cannot be run.
 ROWS = [row for row in TABLE1_ROWS if row != "Res18"]
 PACES = {
     "pretraining resnet18": Pace(0.01), "plain resnet18": Pace(0.01), "fgw resnet18": Pace(0.01),
 }  # fmt: skip
+
+
+def study(folder: Path) -> Study:
+    return Study("synthfer", "smoke", folder / "results", folder / "runs")
 
 
 def call(folder: Path, say: Callable[[str], None] = lambda _: None, **more) -> list[Record]:
@@ -34,7 +39,7 @@ def call(folder: Path, say: Callable[[str], None] = lambda _: None, **more) -> l
 def choose(folder: Path, share: float) -> Budget:
     """As if an earlier call on this machine had measured and chosen."""
     choice = Budget(25, share, environment()["device"], PACES)
-    choice.save(budget.place(folder / "runs", "synthfer", "smoke"))
+    choice.save(study(folder).budget)
     return choice
 
 
@@ -116,10 +121,7 @@ def test_a_machine_that_has_the_encoder_in_parts_alone_goes_on_from_the_same_bit
 
 
 def job(folder: Path, rows: tuple[str, ...] = ("OCL+Res18",), seeds: int = 1) -> jobs.Job:
-    return jobs.Job(
-        jobs.EXPERIMENTS["table1"], rows, "synthfer", "smoke", seeds,
-        folder / "results", folder / "runs",
-    )  # fmt: skip
+    return jobs.Job(jobs.EXPERIMENTS["table1"], rows, study(folder), seeds)
 
 
 def test_the_encoder_comes_once_a_seed_and_a_seed_before_the_next(tiny, tmp_path: Path) -> None:
@@ -184,7 +186,7 @@ def test_the_share_is_chosen_once_and_for_every_seed(tiny, tmp_path: Path) -> No
 
 def test_runs_that_were_begun_with_all_their_epochs_keep_them(tiny, tmp_path: Path) -> None:
     told = job(tmp_path)
-    run = told.runs / "table1" / "synthfer-smoke-OCL-seed0"
+    run = told.study.run("OCL", 0)
     run.mkdir(parents=True)
     (run / "state-000000.json").write_text('{"place": {"epoch": 7}}')
     assert [stage.epochs_done for stage in jobs.stages(told)] == [7, 0]
@@ -246,7 +248,7 @@ def test_records_that_were_copied_without_their_runs_still_tell_the_share(tiny, 
     ]
     first, second = call(tmp_path / "b", rows=("Res18-scratch",), seeds=2)
     assert second.values["budget"] == first.values["budget"]
-    assert budget.chosen(tmp_path / "b" / "runs", "synthfer", "smoke") == chosen
+    assert study(tmp_path / "b").choice == chosen
 
     other = json.loads((path := tmp_path / "b/results/table1" / f"{first.name}.json").read_text())
     other["budget"]["share"] = 0.25
@@ -317,10 +319,10 @@ def test_a_row_goes_on_from_an_encoder_that_is_recorded_already(tiny, tmp_path: 
 def test_a_row_that_came_alone_needs_no_encoder(tiny, tmp_path: Path) -> None:
     here = job(tmp_path)
     call(tmp_path, rows=("OCL+Res18",))
-    folder = here.runs / "table1" / "synthfer-smoke-OCL+Res18-seed0"
+    folder = here.study.run("OCL+Res18", 0)
     for state in folder.glob("state-*"):
         state.unlink()
-    shutil.rmtree(here.runs / "table1" / "synthfer-smoke-OCL-seed0")
+    shutil.rmtree(here.study.run("OCL", 0))
     figure = replace(here, experiment=jobs.EXPERIMENTS["figure3"])
     [stage] = jobs.stages(figure)
     assert (stage.done, stage.needs, stage.epochs_done) == (False, "", stage.epochs)

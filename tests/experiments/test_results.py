@@ -12,9 +12,11 @@ from occfer.emotions import EMOTIONS
 from occfer.engine.records import Record
 from occfer.experiments import datacard, figure3, figure4, paper, readings, table1
 from occfer.experiments.rows import CONTROL_ROWS, TABLE1_ROWS
+from occfer.experiments.study import Study
 from occfer.recipes import BaselineRecipe, FinetuneRecipe, from_dict
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
+SYNTHFER = Study("synthfer", "laptop", RESULTS)
 # No runs of a network: what MTCNN saw (tests/tools/test_synthfer_quality.py checks that record),
 # what becomes of pictures on their way (tests/data), duplicates (test_duplicates.py), costs, what
 # was found of runs that were killed (tests/tools/test_kills.py), and what stored predictions say of
@@ -143,14 +145,14 @@ def test_the_papers_table_has_the_rows_we_can_run() -> None:
 
 
 def test_a_row_without_a_record_says_not_run(tmp_path: Path) -> None:
-    lines = table1.lines(tmp_path, "fer2013", "paper")
+    lines = table1.lines(Study("fer2013", "paper", tmp_path))
     assert {line.result for line in lines} == {"not run"}
     assert table1.as_markdown(lines, "fer2013").count("not run") == len(lines)
 
 
 def test_synthfer_is_neither_trivial_nor_impossible() -> None:
     """What the data card promises of a small network from scratch on people it has never seen."""
-    records = datacard.recorded(RESULTS, "laptop", "whole")
+    records = SYNTHFER.recorded("whole", datacard.EXPERIMENT)
     assert records
     for record in records:
         heights = [record.metrics[str(ratio)]["accuracy"] for ratio in figure3.RATIOS]
@@ -161,7 +163,7 @@ def test_synthfer_is_neither_trivial_nor_impossible() -> None:
 def test_happiness_and_surprise_cross_between_rendered_and_real_faces() -> None:
     """Each is recalled at least half as often again as by guessing, both ways."""
     for direction in datacard.TRANSFERS:
-        for record in datacard.recorded(RESULTS, "laptop", direction):
+        for record in SYNTHFER.recorded(direction, datacard.EXPERIMENT):
             confusion = np.array(record.metrics["confusion"])
             recall = dict(zip(EMOTIONS, confusion.diagonal() / confusion.sum(axis=1), strict=True))
             assert min(recall["happiness"], recall["surprise"]) > 1.5 / len(EMOTIONS)

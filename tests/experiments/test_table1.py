@@ -18,6 +18,7 @@ from occfer.engine.models import load_encoder
 from occfer.engine.records import Record
 from occfer.experiments import carry, table1
 from occfer.experiments.rows import table1_row
+from occfer.experiments.study import Study
 
 NETWORK = dict(width=8, stem="small", size=24)
 
@@ -54,13 +55,7 @@ def run(splits: table1.Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "finetune": dict(epochs=1, batch_size=16),
     }
     monkeypatch.setitem(recipes.BUDGETS, "smoke", budget)
-    return dict(
-        splits=splits,
-        data="toy",
-        tier="smoke",
-        results=tmp_path / "results",
-        runs=tmp_path / "runs",
-    )
+    return dict(splits=splits, study=Study("toy", "smoke", tmp_path / "results", tmp_path / "runs"))
 
 
 def test_rows_are_recorded_once(run: dict, splits: table1.Splits, tmp_path: Path) -> None:
@@ -74,7 +69,7 @@ def test_rows_are_recorded_once(run: dict, splits: table1.Splits, tmp_path: Path
 
     pool = next((tmp_path / "results").rglob("*OCL-seed0.json"))
     assert '"leaks_dropped": 2' in pool.read_text()
-    lines = {line.row: line for line in table1.lines(tmp_path / "results", "toy", "smoke")}
+    lines = {line.row: line for line in table1.lines(run["study"])}
     assert lines["OCL+Res18"].accuracies == [100 * first.metrics["accuracy"]]
     assert lines["Res18-scratch"].records[0].values == control.values
     assert lines["Res18"].result == "not run"
@@ -83,9 +78,9 @@ def test_rows_are_recorded_once(run: dict, splits: table1.Splits, tmp_path: Path
 def test_a_record_names_the_encoder_that_its_row_started_from(run: dict) -> None:
     started = {row: table1.run_row(row, **run) for row in ("OCL+Res18", "SimCLR+Res18")}
     for row, record in started.items():
-        name = f"toy-smoke-{table1.encoder_name(row)}-seed0"
-        found = fingerprint(load_encoder(run["runs"] / "table1" / name / "model"))
-        pretrained = Record.load(run["results"] / "table1" / f"{name}.json")
+        name, study = table1.encoder_name(row), run["study"]
+        found = fingerprint(load_encoder(study.run(name, 0) / "model"))
+        pretrained = Record.load(study.record(name, 0))
         assert record.values["encoder"] == pretrained.values["encoder"] == found
     assert started["OCL+Res18"].values["encoder"] != started["SimCLR+Res18"].values["encoder"]
     assert table1.run_row("Res18-scratch", **run).values["encoder"] is None
@@ -131,7 +126,7 @@ def test_a_tenth_of_the_labels_is_a_tenth_of_each_expression() -> None:
 
 
 def card(run: dict, name: str) -> ModelCard:
-    return ModelCard.load(run["runs"] / "table1" / f"toy-smoke-{name}-seed0" / "model/README.md")
+    return ModelCard.load(run["study"].run(name, 0) / "model" / "README.md")
 
 
 def test_a_model_card_tells_the_data_and_the_score_of_its_row(run: dict) -> None:
@@ -161,7 +156,7 @@ def test_a_model_card_tells_the_data_and_the_score_of_its_row(run: dict) -> None
 def test_a_network_that_was_trained_anew_does_not_boast_of_the_score_of_the_last(run: dict) -> None:
     table1.run_row("Res18-scratch", **run)
     assert card(run, "Res18-scratch").data.eval_results
-    shutil.rmtree(run["runs"])
+    shutil.rmtree(run["study"].runs)
     table1.train_row("Res18-scratch", **run)
     assert card(run, "Res18-scratch").data.eval_results is None
 
@@ -203,12 +198,13 @@ def test_the_mobilenet_row_starts_from_imagenet_and_its_ocl_row_from_nothing(
 
 def elsewhere(run: dict, *kept: str) -> dict:
     """The same call on another machine, to which these files of each run were copied."""
-    there = {name: run[name].parent / "there" / name for name in ("results", "runs")}
-    shutil.copytree(run["results"], there["results"])
-    for folder in (run["runs"] / "table1").iterdir():
+    here, folder = run["study"], run["study"].runs.parent / "there"
+    there = replace(here, results=folder / "results", runs=folder / "runs")
+    shutil.copytree(here.results, there.results)
+    for done in here.all_runs():
         for name in kept:
-            shutil.copytree(folder / name, there["runs"] / "table1" / folder.name / name)
-    return {**run, **there}
+            shutil.copytree(done / name, there.runs / "table1" / done.name / name)
+    return {**run, "study": there}
 
 
 @pytest.mark.parametrize("kept", ["parts", "model"])
@@ -228,9 +224,8 @@ def test_a_network_that_came_without_its_run_is_read(run: dict, kept: str, monke
 def test_without_a_record_too_it_is_trained_and_the_plan_says_so(run: dict) -> None:
     table1.run_row("Res18-scratch", **run)
     there = elsewhere(run, "model")
-    name = "toy-smoke-Res18-scratch-seed0"
-    record = there["results"] / "table1" / f"{name}.json"
-    folder = there["runs"] / "table1" / name
+    record = there["study"].record("Res18-scratch", 0)
+    folder = there["study"].run("Res18-scratch", 0)
     assert carry.is_finished(folder, record)
     record.unlink()
     assert not carry.is_finished(folder, record)
@@ -247,7 +242,7 @@ def test_another_machine_goes_on_in_the_precision_in_which_a_run_was_begun(
     monkeypatch.setattr(recipes, "precision", lambda tier: "32-true")
     recipe, _ = table1.train_row("OCL+Res18", **run)  # it is finished, and only read
     assert recipe.precision == "bf16-mixed"
-    shutil.rmtree(run["runs"] / "table1" / "toy-smoke-OCL+Res18-seed0" / "model")
+    shutil.rmtree(run["study"].run("OCL+Res18", 0) / "model")
     with pytest.warns(UserWarning, match=r"was begun in bf16-mixed and goes on in it, where this"):
         recipe, _ = table1.train_row("OCL+Res18", **run)
     assert recipe.precision == "bf16-mixed"
@@ -257,7 +252,7 @@ def test_a_foreign_encoder_of_the_same_name_is_refused(
     run: dict, splits: table1.Splits, monkeypatch
 ) -> None:
     table1.run_row("OCL+Res18", **run)
-    there = {**run, "results": run["results"] / "new"}
+    there = {**run, "study": replace(run["study"], results=run["study"].results / "new")}
     other = replace(splits, train=splits.train[:-2])
     with pytest.raises(ValueError, match=r"OCL-seed0 should hold an encoder of the training faces"):
         table1.run_row("OCL+Res18", **{**there, "splits": other})
@@ -269,11 +264,11 @@ def test_a_foreign_encoder_of_the_same_name_is_refused(
 def test_a_foreign_encoder_that_came_alone_is_refused_too(run: dict, splits: table1.Splits) -> None:
     table1.run_row("OCL+Res18", **run)
     there = elsewhere(run, "model")
-    shutil.rmtree(there["results"])
+    shutil.rmtree(there["study"].results)
     other = {**there, "splits": replace(splits, train=splits.train[:-2])}
     with pytest.raises(ValueError, match=r"OCL-seed0 should hold an encoder of the training faces"):
         table1.run_row("OCL+Res18", **other)
-    words = there["runs"] / "table1" / "toy-smoke-OCL-seed0" / "model" / "config.json"
+    words = there["study"].run("OCL", 0) / "model" / "config.json"
     stated = json.loads(words.read_text())
     del stated["faces"]  # as older folders
     words.write_text(json.dumps(stated))
@@ -283,7 +278,7 @@ def test_a_foreign_encoder_that_came_alone_is_refused_too(run: dict, splits: tab
 
 def test_a_run_leaves_its_curves(run: dict) -> None:
     record = table1.run_row("OCL+Res18", **run)
-    folder = run["runs"] / "table1" / record.name
+    folder, encoder = (run["study"].run(name, 0) for name in ("OCL+Res18", "OCL"))
     assert read_table(folder) == record.values["history"]
-    for name in (record.name, "toy-smoke-OCL-seed0"):
-        assert (run["runs"] / "table1" / name / "curves.png").exists()
+    for each in (folder, encoder):
+        assert (each / "curves.png").exists()

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from occfer.experiments import paper, table1, table2
+from occfer.experiments import paper, table2
 from occfer.experiments.field import FIELD
 from occfer.experiments.rows import ROWS, table1_pretraining
+from occfer.experiments.study import Study
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
 
 
 def test_without_records_ours_is_not_run_and_theirs_is_a_dash(tmp_path: Path) -> None:
-    table = table2.rows(tmp_path, "fer2013", "paper")
+    table = table2.rows(Study("fer2013", "paper", tmp_path))
     assert [row.result for row in table] == [
         "not run" if method in ("SimCLR", "the paper") else "–" for method in paper.TABLE2
     ]
@@ -25,7 +26,7 @@ def test_without_records_ours_is_not_run_and_theirs_is_a_dash(tmp_path: Path) ->
 def test_every_number_stands_beside_whose_it_is(tmp_path: Path) -> None:
     for data in ("rafdb", "fer2013"):
         for row, (method, numbers) in zip(
-            table2.rows(tmp_path, data, "paper"), paper.TABLE2.items(), strict=True
+            table2.rows(Study(data, "paper", tmp_path)), paper.TABLE2.items(), strict=True
         ):
             assert row.quoted == numbers[data]
             # §3.4 takes all numbers but SimCLR's and its own from other papers.
@@ -39,10 +40,11 @@ def test_every_number_stands_beside_whose_it_is(tmp_path: Path) -> None:
 
 
 def test_ours_are_the_runs_of_table_1() -> None:
-    table = {row.method: row for row in table2.rows(RESULTS, "fer2013", "laptop")}
+    study = Study("fer2013", "laptop", RESULTS)
+    table = {row.method: row for row in table2.rows(study)}
     ours = table["the method"].ours
     assert ours.row == "OCL+Res18+FGW+LGDS"
-    found = table1.recorded(RESULTS, "fer2013", "laptop", ours.row)
+    found = study.recorded(ours.row)
     assert [record.name for record in ours.records] == [record.name for record in found]
     assert len(ours.records) > 0
     line = table2.as_markdown([table["the method"]], "fer2013", "laptop").splitlines()[-1]
