@@ -364,6 +364,16 @@ def test_the_version_is_that_of_the_package(capsys) -> None:
     assert capsys.readouterr().out == f"{project['version']}\n"
 
 
+@pytest.mark.slow
+def test_who_stops_reading_is_told_no_more() -> None:
+    """As ``occfer --help | head`` does."""
+    words = [sys.executable, "-m", "occfer", "--help"]
+    asked = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    asked.stdout.close()
+    assert (asked.stderr.read(), asked.wait(timeout=120)) == ("", 1)
+    asked.stderr.close()
+
+
 def test_an_unknown_option_is_explained_by_the_parser(capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["pretrain", "--temprature", "1"])

@@ -5,6 +5,7 @@ Every field of a recipe is an option, by its own name; the defaults are those of
 """
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
@@ -41,12 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):  # a name that is no text shall stop nothing
             stream.reconfigure(errors="backslashreplace")
     try:
-        if arguments == ["--version"]:
-            print(own_version())
-            return
-        command = _parsed(arguments)
-        keep_memory()
-        command.run()
+        _run(arguments)
+    except BrokenPipeError as error:
+        if not _nobody_listens():
+            sys.exit(f"occfer: {error}")
+        sys.exit(1)
     except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         sys.exit(f"occfer: {str(error) or type(error).__name__}")
     except RuntimeError as error:
@@ -59,6 +59,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except KeyboardInterrupt as stop:
         sys.exit(f"occfer: {str(stop) or 'stopped'}")
+
+
+def _run(arguments: Sequence[str]) -> None:
+    try:
+        if arguments == ["--version"]:
+            print(own_version())
+            return
+        command = _parsed(arguments)
+        keep_memory()
+        command.run()
+    finally:
+        sys.stdout.flush()  # else the interpreter does, when nothing can be said of it any more
+
+
+def _nobody_listens() -> bool:
+    """Whether it is the output that is cut off, as by ``| head``: then there is nobody to tell."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it again
+        return True
+    return False
 
 
 def _parsed(arguments: Sequence[str]) -> Command:

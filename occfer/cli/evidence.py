@@ -12,8 +12,8 @@ from occfer.cli.common import Data, Split, refuse_given
 from occfer.data import load_faces
 from occfer.data.duplicates import DISTANCE
 from occfer.experiments import datacard, duplicates, occlusion_ferplus, table1
-from occfer.experiments.jobs import EXPERIMENTS
-from occfer.experiments.reproduce import reproduce
+from occfer.experiments.reproducing.jobs import EXPERIMENTS
+from occfer.experiments.reproducing.reproduce import reproduce
 from occfer.experiments.study import RESULTS, Study
 from occfer.files import writable
 from occfer.occlusion import testsets

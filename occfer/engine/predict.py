@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from occfer.data import pictures
 from occfer.data.align import moved
 from occfer.data.extract import PART, Choice, Extracted, Extractor
+from occfer.data.sources import PICTURES
 from occfer.emotions import EMOTIONS
 from occfer.engine.evaluate import probabilities_of, require_classifier
 from occfer.engine.export import OnnxClassifier
@@ -176,7 +177,10 @@ def _pictures(source: Source) -> list[tuple[str, Callable[[], np.ndarray]]]:
 
 
 def files(source: str | Path) -> list[Path]:
-    """A picture file, or those of a folder at any depth, in order; hidden ones are left out."""
+    """A picture file, or those of a folder at any depth, in order; hidden ones are left out.
+
+    Those of a format that is not read, such as .gif, are among them, so that whoever reads says so.
+    """
     path = Path(source)
     if not str(source):
         raise ValueError(
@@ -192,7 +196,7 @@ def files(source: str | Path) -> list[Path]:
     found = sorted(
         each
         for each in path.rglob("*")
-        if each.suffix.lower() in pictures.SUFFIXES
+        if each.suffix.lower() in PICTURES
         and pictures.visible(each.relative_to(path))
         and not each.is_dir()
     )

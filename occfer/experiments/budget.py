@@ -20,7 +20,6 @@ from occfer.data import FaceSet
 from occfer.engine.finetune import finetune
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import Record, environment
-from occfer.experiments.plan import Pace
 from occfer.files import write_atomically
 from occfer.recipes import (
     BaselineRecipe,
@@ -39,6 +38,19 @@ SAME = ("device", "threads", "torch")
 """What two records have in common where their seconds can be compared."""
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What reading a choice that is none may raise."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast one machine is at one kind of stage.
+
+    Args:
+        epoch: seconds of one epoch, its validation included.
+        startup: seconds that are spent once, before the first epoch has its pace.
+    """
+
+    epoch: float
+    startup: float = 0.0
 
 
 @dataclass(frozen=True)

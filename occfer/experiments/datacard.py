@@ -19,16 +19,17 @@ from occfer.engine.curves import Curves
 from occfer.engine.evaluate import evaluate
 from occfer.engine.finetune import Finetuned, finetune
 from occfer.engine.records import Record, environment, make_record
-from occfer.experiments import budget, plan, table1
+from occfer.experiments import budget, table1
 from occfer.experiments.figure3 import covered_sets, score
-from occfer.experiments.jobs import epochs_done
 from occfer.experiments.methods import role
-from occfer.experiments.progress import carry_out
 from occfer.experiments.refusals import (
     refuse_nothing_to_do,
     refuse_other_faces,
     refuse_several_processes,
 )
+from occfer.experiments.reproducing import plan
+from occfer.experiments.reproducing.jobs import epochs_done
+from occfer.experiments.reproducing.progress import carry_out
 from occfer.experiments.rows import table1_row
 from occfer.experiments.study import RESULTS, Study
 from occfer.plots import save_curves
@@ -153,8 +154,8 @@ def reproduce(
 
     ``data`` is SynthFER whatever is asked for; ``root`` is where FER2013 lies, for transfers.
     ``minutes``, ``dry`` and ``say`` are as for Table 1, see
-    :func:`occfer.experiments.reproduce.reproduce`. Networks of rendered faces keep all their
-    epochs; ``from-fer2013`` is of a network of Table 1, with the share that was chosen there.
+    :func:`occfer.experiments.reproducing.reproduce.reproduce`. Networks of rendered faces keep all
+    their epochs; ``from-fer2013`` is of one of Table 1, with the share that was chosen there.
 
     Returns:
         The records in ``rows`` that are there at the end.
@@ -233,7 +234,7 @@ def _stage(row: str, study: Study, seed: int) -> plan.Stage:
 
 def _paces(
     stages: list[plan.Stage], study: Study, say: Callable[[str], None]
-) -> dict[str, plan.Pace]:
+) -> dict[str, budget.Pace]:
     """The pace on rendered faces, as recorded on this machine, or measured now."""
     recipe = finetuning(study.tier, method="plain")
     kind = budget.kind_of(recipe)

@@ -97,7 +97,7 @@ def measure(study: Study, root: Path | None = None, check_counts: bool = True) -
         "predictions": {
             path.stem: file_sha256(path.with_suffix(".npz"))
             for row in ROWS
-            for path in study.records(rows=row)
+            for path in study.records(row)
         },
         "agreement": agreement(sides),
         "labels": {labels: under(each, said, drawn) for labels, each in sides.items()},

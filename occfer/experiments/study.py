@@ -45,14 +45,14 @@ class Study:
         """Where the checkpoints and the network of one row and seed lie."""
         return self.runs / TABLE1 / self.name(row, seed)
 
-    def records(self, experiment: str = TABLE1, rows: str = "*") -> list[Path]:
-        """The records of one experiment that are there: of one row, or of a pattern of rows."""
+    def records(self, rows: str = "*", experiment: str = TABLE1) -> list[Path]:
+        """The records that are there of one row, or of a pattern of rows, in one experiment."""
         pattern = f"{glob.escape(self._stem)}{rows}-seed*.json"
         return sorted((self.results / experiment).glob(pattern))
 
     def recorded(self, row: str, experiment: str = TABLE1) -> tuple[Record, ...]:
         """Every recorded seed of one row."""
-        return tuple(Record.load(path) for path in self.records(experiment, row))
+        return tuple(Record.load(path) for path in self.records(row, experiment))
 
     def all_runs(self) -> list[Path]:
         """The folders of all runs that are there."""

@@ -106,8 +106,9 @@ def block(
         The covered faces (the input is left alone) and the mask of covered pixels.
 
     Raises:
-        ValueError: images that are no floating-point batch, a ratio outside of [0, 1] or of another
-            length, an impossible aspect, no such fill or shape, or no whole count from 1.
+        ValueError: images that are no floating-point batch of pixels, a ratio outside of [0, 1] or
+            of another length, an impossible aspect, no such fill or shape, or no whole count from
+            1.
     """
     ratio = torch.as_tensor(ratio, dtype=torch.float64)
     _check(images, ratio, aspect)
@@ -143,6 +144,8 @@ def _check(images: Tensor, ratio: Tensor, aspect: tuple[float, float]) -> None:
             f"images must be [batch, channels, height, width] of a floating-point type in [0, 1], "
             f"got {list(images.shape)} of {images.dtype}; divide bytes by 255."
         )
+    if 0 in images.shape[1:]:
+        raise ValueError(f"images must have pixels to cover, got {list(images.shape)}.")
     if ratio.shape not in ((), (1,), (len(images),)):
         raise ValueError(
             f"ratio must be one number or [{len(images)}], one for each face, got "

@@ -115,7 +115,8 @@ def fit_head(landmarks: Float[Tensor, "batch 5 2"]) -> HeadPose:
 
     Raises:
         ValueError: a landmark is missing (NaN or infinite) or further away than ``FURTHEST``, the
-            eyes lie on top of each other, or all points of a face lie on one line.
+            eyes lie on top of each other, all points of a face lie on one line, or most faces have
+            left and right exchanged.
     """
     _check_landmarks(landmarks)
     left, right, nose, *corners = landmarks.unbind(dim=1)
@@ -210,6 +211,21 @@ def _check_landmarks(landmarks: Tensor) -> None:
             f"the eyes of a face must lie at least {LEAST_EYE_DISTANCE:g} pixels apart, but those "
             f"of face {face} are {float(distance[face]):.2f} apart; correct its landmarks or "
             f"enlarge the picture."
+        )
+    _check_sides(landmarks)
+
+
+def _check_sides(landmarks: Tensor) -> None:
+    """However a picture is turned, with left and right exchanged the mouth is above the eyes."""
+    left, right, _, *corners = landmarks.unbind(dim=1)
+    across, down = right - left, sum(corners) - left - right
+    mirrored = across[:, 0] * down[:, 1] < across[:, 1] * down[:, 0]
+    # One face of many may be found wrongly; what most of them share is a convention.
+    if bool(2 * mirrored.sum() > len(mirrored)):
+        raise ValueError(
+            f"left eye and left mouth corner must be those to the left in an upright picture, but "
+            f"{int(mirrored.sum())} of {len(mirrored)} faces have left and right exchanged (the "
+            f"first is face {int(mirrored.nonzero()[0])}); swap points 0 and 1, and 3 and 4."
         )
 
 

@@ -272,11 +272,13 @@ def test_a_folder_gives_what_it_has(model, photograph, tmp_path, monkeypatch) ->
     Image.fromarray(photograph[200:, :200]).save(tmp_path / "COAT.PNG")
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     (tmp_path / "notes.txt").write_text("no picture either")
+    Image.fromarray(photograph).save(tmp_path / "moving.gif")
     found = predict(model, tmp_path)
     assert found.faces.names == (str(tmp_path / "a#2.png"), str(tmp_path / "deep" / "b.png"))
     assert torch.equal(found.probabilities[0], found.probabilities[1])
     rejected = dict(found.faces.rejected)
-    assert set(rejected) == {str(tmp_path / "COAT.PNG"), str(tmp_path / "broken.jpg")}
+    unread = ("COAT.PNG", "broken.jpg", "moving.gif")
+    assert set(rejected) == {str(tmp_path / name) for name in unread}
     assert found.faces.scores.min() > 0.9
     # Searched and asked one by one, as a folder of many is part by part.
     monkeypatch.setattr("occfer.engine.predict.PART", 1)

@@ -9,8 +9,7 @@ import pytest
 from occfer import recipes
 from occfer.engine.records import Record, environment
 from occfer.experiments import budget
-from occfer.experiments.budget import Budget
-from occfer.experiments.plan import Pace
+from occfer.experiments.budget import Budget, Pace
 from occfer.experiments.study import Study
 
 PACES = {"plain resnet18": Pace(0.01)}

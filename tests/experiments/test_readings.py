@@ -9,7 +9,8 @@ import torch
 
 from occfer import recipes
 from occfer.data import FaceSet
-from occfer.experiments import readings, reproduce, table1
+from occfer.experiments import readings, table1
+from occfer.experiments.reproducing import reproduce
 from occfer.experiments.rows import (
     METHOD_READINGS,
     OCL_READINGS,

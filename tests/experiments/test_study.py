@@ -37,9 +37,9 @@ def test_a_row_finds_its_own_records_and_no_other_s(study: Study) -> None:
         study.record("OCL+Res18", 2, "figure3"),
     ]
     touch(*mine, *others, *elsewhere, mine[0].with_suffix(".npz"))
-    assert study.records(rows="OCL+Res18") == mine
+    assert study.records("OCL+Res18") == mine
     assert study.records() == sorted([*mine, *others])
-    assert study.records("figure3") == [elsewhere[2]]
+    assert study.records(experiment="figure3") == [elsewhere[2]]
     assert study.recorded("SimCLR") == ()
 
 

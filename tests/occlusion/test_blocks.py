@@ -11,6 +11,7 @@ from scipy.stats import chisquare, kstest
 from occfer.occlusion import block
 from occfer.occlusion.blocks import ASPECT, block_mask, draw_blocks, draw_fill
 from occfer.occlusion.fills import Fill, enlarged
+from occfer.occlusion.shapes import Shape
 from occfer.randomness import generator_for
 
 FILLS = get_args(Fill)
@@ -97,6 +98,12 @@ def test_nothing_and_everything(pictures, height, width, seed) -> None:
     black, everywhere = block(faces, 1, "black", generator_for(seed))
     assert everywhere.all()
     assert not black.any()
+
+
+@pytest.mark.parametrize("shape", get_args(Shape))
+def test_pictures_without_pixels_are_refused(shape: str) -> None:
+    with pytest.raises(ValueError, match=r"must have pixels to cover, got \[2, 3, 8, 0\]"):
+        block(torch.zeros(2, 3, 8, 0), 0.2, shape=shape)
 
 
 @pytest.mark.parametrize("ratio", [-0.01, 1.01, math.nan])

@@ -269,6 +269,19 @@ def test_landmarks_on_one_line_are_refused(pictures, points) -> None:
         wear(pictures(3, 3, 48, 48), landmarks)
 
 
+@pytest.mark.parametrize("turns", range(4))
+def test_left_and_right_exchanged_are_refused_however_the_picture_is_turned(
+    pictures, turns: int
+) -> None:
+    turn = torch.tensor([[0.0, 1.0], [-1.0, 0.0]]).matrix_power(turns)
+    sound = (face_at(48, 48, 3) - 24) @ turn + 24
+    wear(pictures(3, 3, 48, 48), sound)
+    swapped = sound[:, [1, 0, 2, 4, 3]]
+    wear(pictures(3, 3, 48, 48), torch.cat([sound[:2], swapped[2:]]))  # one may be found wrongly
+    with pytest.raises(ValueError, match=r"but 2 of 3 faces .* \(the first is face 1\); swap"):
+        wear(pictures(3, 3, 48, 48), torch.cat([sound[:1], swapped[1:]]))
+
+
 def test_landmarks_out_of_this_world_are_refused(pictures) -> None:
     with pytest.raises(ValueError, match=r"within 1e\+09 pixels .* those of face 0 do not"):
         wear(pictures(1, 3, 48, 48), face_at(48, 48) * 1e20)

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable
 
 from occfer.engine.timing import TimeIsUp, within
-from occfer.experiments import plan
+from occfer.experiments.reproducing import plan
 
 OF_ONE_STAGE = (FloatingPointError, BlockingIOError, MemoryError)
 """What bars one stage and not the next: a row that diverged, or that another process trains. What

@@ -8,8 +8,8 @@ from occfer.baselines import DESCRIPTORS
 from occfer.engine.records import Record
 from occfer.experiments import budget, figure3, figure4, readings, table1
 from occfer.experiments.carry import has_model, has_parts, has_states
-from occfer.experiments.jobs import Job
 from occfer.experiments.refusals import refuse_another_recipe, refuse_other_faces
+from occfer.experiments.reproducing.jobs import Job
 
 TRAINED_FOR = (table1.EXPERIMENT, figure3.EXPERIMENT, figure4.EXPERIMENT, readings.EXPERIMENT)
 """Experiments whose records tell of the same runs."""
@@ -58,7 +58,7 @@ def begun(job: Job) -> bool:
 def trained_records(job: Job) -> Iterator[Record]:
     """Every record of the data set and tier, of whatever row, that tells of a network's run."""
     for folder in TRAINED_FOR:
-        for path in job.study.records(folder):
+        for path in job.study.records(experiment=folder):
             try:
                 values = dict(json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, TypeError, RecursionError):
@@ -72,10 +72,10 @@ def timed_records(job: Job) -> Iterator[Record]:
     """Records whose seconds are those of today's stages: networks of Table 1, and descriptors."""
     for row in ("", *DESCRIPTORS):
         folder = figure3.EXPERIMENT if row else table1.EXPERIMENT
-        yield from map(Record.load, job.study.records(folder, f"{row}*"))
+        yield from map(Record.load, job.study.records(f"{row}*", folder))
 
 
 def scored_records(job: Job) -> Iterator[Record]:
     """Records of the figure that is asked for, of whatever row."""
     if job.experiment.looks:
-        yield from map(Record.load, job.study.records(job.experiment.records))
+        yield from map(Record.load, job.study.records(experiment=job.experiment.records))

@@ -9,8 +9,9 @@ from pathlib import Path
 from occfer.baselines import DESCRIPTORS
 from occfer.engine.finetune import build_classifier
 from occfer.engine.records import Record
-from occfer.experiments import budget, figure3, figure4, plan, readings, table1, table2
+from occfer.experiments import budget, figure3, figure4, readings, table1, table2
 from occfer.experiments.carry import came_alone, has_model, has_parts, is_finished
+from occfer.experiments.reproducing import plan
 from occfer.experiments.rows import (
     READINGS,
     ROWS,

@@ -19,17 +19,18 @@ from pathlib import Path
 from occfer.baselines import DESCRIPTORS
 from occfer.engine.records import Record, environment
 from occfer.engine.timing import TimeIsUp, within
-from occfer.experiments import budget, plan, table1
-from occfer.experiments.earlier import (
+from occfer.experiments import budget, table1
+from occfer.experiments.refusals import refuse_nothing_to_do, refuse_several_processes
+from occfer.experiments.reproducing import plan
+from occfer.experiments.reproducing.earlier import (
     begun,
     earlier_choice,
     refuse_other_records,
     scored_records,
     timed_records,
 )
-from occfer.experiments.jobs import EXPERIMENTS, Job, recorded, stages
-from occfer.experiments.progress import carry_out
-from occfer.experiments.refusals import refuse_nothing_to_do, refuse_several_processes
+from occfer.experiments.reproducing.jobs import EXPERIMENTS, Job, recorded, stages
+from occfer.experiments.reproducing.progress import carry_out
 from occfer.experiments.study import RESULTS, Study
 from occfer.recipes import TIER, Tier
 
@@ -96,7 +97,7 @@ def reproduce(
     def left() -> float:
         return math.inf if minutes is None else 60 * minutes - (time.monotonic() - began)
 
-    paces: dict[str, plan.Pace] = {}
+    paces: dict[str, budget.Pace] = {}
     if minutes is not None or dry:
         measured = functools.partial(known_paces, job, splits, paces, say)
         try:
@@ -139,7 +140,7 @@ def run(job: Job, splits: table1.Splits, stage: plan.Stage) -> None:
 
 
 def known_paces(
-    job: Job, splits: table1.Splits, found: dict[str, plan.Pace], say: Callable[[str], None]
+    job: Job, splits: table1.Splits, found: dict[str, budget.Pace], say: Callable[[str], None]
 ) -> None:
     """Fill in the pace of every kind of stage that is not done: as chosen from or, better, as
     recorded on this machine; else measured now, but for descriptors, which have no epochs."""

@@ -8,21 +8,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from occfer.experiments.budget import Pace
+
 RESERVE = 0.1
 """Share of the time that is kept for reading, scoring and saving."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How fast one machine is at one kind of stage.
-
-    Args:
-        epoch: seconds of one epoch, its validation included.
-        startup: seconds that are spent once, before the first epoch has its pace.
-    """
-
-    epoch: float
-    startup: float = 0.0
 
 
 @dataclass(frozen=True)

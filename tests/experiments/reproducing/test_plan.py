@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from occfer.experiments.plan import (
+from occfer.experiments.budget import Pace
+from occfer.experiments.reproducing.plan import (
     RESERVE,
-    Pace,
     Stage,
     as_text,
     next_stage,

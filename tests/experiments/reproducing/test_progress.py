@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from occfer.experiments.plan import Pace, Stage
-from occfer.experiments.progress import carry_out
+from occfer.experiments.budget import Pace
+from occfer.experiments.reproducing.plan import Stage
+from occfer.experiments.reproducing.progress import carry_out
 
 PACES = {"plain": Pace(0.01), "HOG": Pace(0.0, startup=30.0)}
 

@@ -9,9 +9,9 @@ import pytest
 
 from occfer import recipes
 from occfer.engine.records import environment
-from occfer.experiments import budget, carry, earlier, jobs, reproduce, table1
-from occfer.experiments.budget import Budget
-from occfer.experiments.plan import Pace
+from occfer.experiments import budget, carry, table1
+from occfer.experiments.budget import Budget, Pace
+from occfer.experiments.reproducing import earlier, jobs, reproduce
 from occfer.experiments.study import Study
 
 ROW = "Res18-scratch"

@@ -13,9 +13,9 @@ import pytest
 from occfer import recipes
 from occfer.engine.pretrain import pretrain
 from occfer.engine.records import Record, environment
-from occfer.experiments import budget, jobs, plan, reproduce, table1
-from occfer.experiments.budget import Budget
-from occfer.experiments.plan import Pace
+from occfer.experiments import budget, table1
+from occfer.experiments.budget import Budget, Pace
+from occfer.experiments.reproducing import jobs, plan, reproduce
 from occfer.experiments.rows import TABLE1_ROWS, table1_row
 from occfer.experiments.study import Study
 
