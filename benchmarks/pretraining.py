@@ -73,7 +73,8 @@ def against_backbone(device: torch.device) -> Sides:
             features.float().square().mean().backward()
             optimizer.step()
 
-    return Sides(lambda: our_epoch(faces, recipe), bare_epoch, len(faces))
+    parts = parts_of_a_step(recipe, device)
+    return Sides(lambda: our_epoch(faces, recipe), bare_epoch, len(faces), parts)
 
 
 class Pictures(Dataset):

@@ -78,7 +78,8 @@ class Manifest:
     """The manifest in ``folder``, for one process at a time to write.
 
     Raises:
-        ValueError: the folder's manifest is none, of another format, or in use by another crawl.
+        ValueError: the folder's manifest is none, of another format, or in use by another crawl; or
+            damaged, as a ``with`` block of it may find.
         OSError: it cannot be written; also when a ``with`` block of it ends so.
     """
 
@@ -127,6 +128,11 @@ class Manifest:
         self.close()
         if isinstance(error, sqlite3.OperationalError):
             raise _unwritten(self.path, error) from error
+        if type(error) is sqlite3.DatabaseError:
+            raise ValueError(
+                f"{self.path} should be the manifest of a crawl, but is damaged ({error}); put a "
+                f"copy of it there, or choose another folder: the pictures stay where they are."
+            ) from error
 
     def search(self, engine: str, keyword: str, asked: str = "") -> tuple[int, bool]:
         """The next page of a search, and whether there is none.

@@ -260,6 +260,23 @@ def test_a_file_that_is_no_manifest_is_named(tmp_path, content) -> None:
         Manifest(tmp_path)
 
 
+def test_a_manifest_that_is_damaged_further_in_is_named(tmp_path) -> None:
+    with Manifest(tmp_path) as manifest:
+        found = [Found(f"https://example.org/{n}.jpg") for n in range(200)]
+        manifest.add_page("bing", "sad man", 1, found, last=True)
+    file = tmp_path / "manifest.sqlite"
+    content = bytearray(file.read_bytes())
+    content[4096:] = b"?" * len(content[4096:])  # all but the page that says what stands where
+    file.write_bytes(content)
+    with (
+        pytest.raises(
+            ValueError, match=r"manifest\.sqlite should be .* but is damaged \(.*\); put"
+        ),
+        Manifest(tmp_path) as manifest,
+    ):
+        manifest.counts("engine")
+
+
 @pytest.mark.parametrize("options", [dict(keywords=[]), dict(engines=[]), dict(quota=0)])
 def test_a_crawl_without_anything_to_do_is_refused(tmp_path, options) -> None:
     given = dict(folder=tmp_path, keywords=["sad man"], contact="tests@example.org")
