@@ -27,9 +27,9 @@ PATHS = sorted(
     for path in set(RESULTS.glob("*/*.json")) - {RESULTS / "synthfer" / "mtcnn.json"}
     if path.parent.name not in OTHERS
 )
-ASIDE = {"cut-short", "earlier-encoders"}
+ASIDE = {"cut-short", "earlier"}
 """Runs of Table 1 that are no rows of it: those that ended too early, as the engine's page tells,
-and the first of two pre-trainings with the row that was trained from both (chapter 7)."""
+and the first ones of what was trained twice (chapter 7)."""
 SCORED = [path for path in PATHS if path.with_suffix(".npz").exists()]
 OWN = "own-faces"
 """Several trainings a record, one after the other: chapter 13."""
