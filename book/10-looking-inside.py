@@ -624,17 +624,19 @@ for condition, cover in COVER.items():
 # %%
 assert not any(each.verdict in ("higher", "lower") for each in shifted.values())
 least, most = (pick(each.mean for each in shifted.values()) for pick in (min, max))
+both_ways = sum(min(each.by_seed.values()) < 0 < max(each.by_seed.values()) for each in shifted.values())
 display(Markdown(
-    f"Over the faces some of these differences are beyond chance; over the seeds none is, and seeds of one method differ in "
-    f"sign. In the mean they lie between {least:+.2f} and {most:+.2f}, where the ratios themselves lie around "
+    f"Over the faces some of these differences are beyond chance; over the seeds none is, and in {both_ways} of "
+    f"{len(shifted)} lines not even their signs agree. In the mean they lie between {least:+.2f} and {most:+.2f}, where the ratios themselves lie around "
     f"{np.mean([each.first for each in shifted.values()]):.1f}."
 ))
 
 # %% [markdown]
-# So on photographs these networks have not learnt to look past a cover, with or without regions, attention and
-# restraint: where a block comes to lie, they look as much as they did before. Under a mask the two rows with regions
-# have somewhat less than before, but their seeds do not agree on it. That all have more there than an even map is the
-# habit of looking at the middle, and the Gaussian, which has no other habit, has more still under a block.
+# So on photographs these networks have not learnt to look past a cover, neither those with regions, attention and
+# restraint nor those without. Where a block comes to lie, they look as much as they did before. Under a mask the two
+# rows with regions have somewhat less than before, but their seeds do not agree on it. That all have more there than
+# an even map is the habit of looking at the middle; the Gaussian, which has no other habit, has more still under a
+# block.
 #
 # What do the parts of the method change, and do the networks need what Grad-CAM marks? Two blind maps are as smooth as
 # theirs: the Gaussian, and *coarse chance*.
@@ -747,9 +749,9 @@ plt.show()
 # *A map that looks right may be right about the picture alone.* The network that forgets tells the two apart.
 #
 # *A noise block resembles nothing that a face has, and yet these networks look past it a little at most.* Against
-# their own maps of the uncovered faces, those with regions shift away from the block a little, and the plain ones
-# hardly; how far, and from how few faces that is known, stands in the table above. All the same, accuracy falls about as far
-# under the block as under the mask. And a low ratio on noise would still say little about hands.
+# their own maps of the uncovered faces, those with regions shift away from the block a little on rendered faces, and the
+# plain ones hardly; how far, and from how few faces that is known, stands in the table above. On photographs none does
+# of which three seeds agree. All the same, accuracy falls about as far under the block as under the mask. And a low ratio on noise would still say little about hands.
 #
 # *And none of this says that looking past the occluder is why a network is right.* For that one would have
 # to change where it looks and see whether its answers get better; training with and without attention is the

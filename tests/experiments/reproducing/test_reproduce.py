@@ -61,6 +61,7 @@ def networks(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("lost_rings")
 def test_table_1_is_stopped_and_carried_on_until_it_is_the_table_of_one_go(
     tiny, tmp_path: Path
 ) -> None:
