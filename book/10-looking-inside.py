@@ -627,8 +627,8 @@ least, most = (pick(each.mean for each in shifted.values()) for pick in (min, ma
 both_ways = sum(min(each.by_seed.values()) < 0 < max(each.by_seed.values()) for each in shifted.values())
 display(Markdown(
     f"Over the faces some of these differences are beyond chance; over the seeds none is, and in {both_ways} of "
-    f"{len(shifted)} lines not even their signs agree. In the mean they lie between {least:+.2f} and {most:+.2f}, where the ratios themselves lie around "
-    f"{np.mean([each.first for each in shifted.values()]):.1f}."
+    f"{len(shifted)} lines not even their signs agree. In the mean they lie between {least:+.2f} and {most:+.2f}, where the "
+    f"ratios themselves lie around {np.mean([each.first for each in shifted.values()]):.1f}."
 ))
 
 # %% [markdown]
@@ -672,13 +672,17 @@ display(Markdown(
 [(part, condition)] = [asked for asked, each in told.items() if each.verdict in ("higher", "lower")]
 assert (part, condition) == ("regions, attention and LGDS together", figure3.MASK)
 together = told[part, condition]
+before = [shifted[row, condition].second for row in WITH_AND_WITHOUT[part]]
+assert before[0] > together.first and before[0] - before[1] > together.mean
 run = {asked: each for asked, each in needed.items() if each}
 assert all(each.verdict.startswith("lower") for (_, way, blind), each in run.items() if (way, blind) == ASKED[1])
 assert all(each.verdict.startswith("higher") for (_, way, blind), each in run.items() if (way, blind) == ASKED[3])
 beside = [abs(each.mean) for (*_, blind), each in run.items() if blind == "middle"]
 display(Markdown(
     f"One of the {len(told)} differences between methods passes both questions, and it is none to be proud of: on a mask the whole "
-    f"method has *more* than the pre-trained network without regions ({together.first:.2f} against {together.second:.2f}).\n\n"
+    f"method has *more* than the pre-trained network without regions ({together.first:.2f} against {together.second:.2f}). But "
+    f"it had more on those places before the mask came, too ({before[0]:.2f} against {before[1]:.2f}): it looks more at "
+    f"the part of a face that masks cover, and not at masks.\n\n"
     f"Grad-CAM finds what these networks need better than *coarse chance*, for all {len(run) // len(ASKED)} methods and both ways. "
     f"From the Gaussian in the middle it differs by {max(beside):.2f} at most."
 ))
