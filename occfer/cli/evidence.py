@@ -157,7 +157,8 @@ class Occlude:
             )
         manifest = testsets.make_manifest(faces, self.variants, self.seed, real, progress=True)
         for name, variant in manifest.variants.items():
-            print(f"{name}\t{variant.kind}\t{variant.share:.4f}\t{variant.images_sha256}")
+            share = "unknown" if variant.share < 0 else f"{variant.share:.4f}"
+            print(f"{name}\t{variant.kind}\t{share}\t{variant.images_sha256}")
         print(f"manifest: {manifest.save(self.manifest)}")
 
     def _real(self):

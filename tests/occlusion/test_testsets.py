@@ -269,6 +269,14 @@ def test_the_command_writes_and_checks(few, tmp_path, monkeypatch, capsys) -> No
         main(["occlude", str(folder), "--real"])
 
 
+def test_nobody_knows_how_much_real_occluders_cover(
+    shared_data, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["occlude", "ferplus", "--root", str(shared_data), "--real", "--variants", "block-5"])
+    assert "\nreal\treal\tunknown\t" in capsys.readouterr().out
+
+
 def test_the_plain_command_covers_faces_without_landmarks_with_blocks(
     few, tmp_path, monkeypatch, capsys
 ) -> None:
