@@ -450,9 +450,9 @@ display(Markdown(
 ))
 
 # %% [markdown]
-# Nothing but rounding lies between the two: our code had come to draw textures another way, which moves the last
-# digits of some views, and one of the first encoders was computed in single precision. Training enlarges so little
-# until it is another network. Where two attempts at one experiment do not give one verdict, believe neither too much:
+# As far as was checked, nothing but rounding lies between the two: our code had come to draw textures another way, which
+# moves the last digits of some views, and one of the first encoders and one row after them were computed in single
+# precision. Training enlarges so little until it is another network. Where two attempts at one experiment do not give one verdict, believe neither too much:
 # three seeds show only the scatter that these three happened to have.
 #
 # The rows that are called *at equal cost* decide most. Here is what they say in words.
