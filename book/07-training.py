@@ -294,6 +294,11 @@ for data, table in tables.items():
     notes.append(f"In `32-true` precision: {single or 'none'}. All others in `bf16-mixed`.")
     if first := encoders(data, EARLIER):
         again = encoders(data)
+        behind = {
+            (record.values["seed"], record.values["encoder"])
+            for line in table if line.row.startswith("OCL") for record in line.records
+        }
+        assert len(behind) == len(again), "rows of one seed start from one encoder"
         losses = "; ".join(f"{first[seed][0]:.2f} and {again[seed][0]:.2f}" for seed in again)
         [again_in] = {precision for _, precision in again.values()}
         twice = "; ".join(f"`{line.row}` {accuracies}" for line in table if (accuracies := made_twice(data, line.row)))
@@ -452,8 +457,8 @@ display(Markdown(
 # %% [markdown]
 # As far as was checked, nothing but rounding lies between the two: our code had come to draw textures another way, which
 # moves the last digits of some views, and one of the first encoders and one row after them were computed in single
-# precision. Training enlarges so little until it is another network. Where two attempts at one experiment do not give one verdict, believe neither too much:
-# three seeds show only the scatter that these three happened to have.
+# precision. Training enlarges so little until it is another network. Where two attempts at one experiment do not give
+# one verdict, believe neither too much: three seeds show only the scatter that these three happened to have.
 #
 # The rows that are called *at equal cost* decide most. Here is what they say in words.
 
